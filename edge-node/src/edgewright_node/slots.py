@@ -117,7 +117,7 @@ class Want(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
 
 
 class ActiveReport(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
-    """What a server serves: the digest of the file it loaded, and the proof by an inference on that session."""
+    """What a server serves: digest of the loaded file, and proof by an inference on that session."""
 
     manifest_digest: Digest
     model_digest: Digest | None = None
