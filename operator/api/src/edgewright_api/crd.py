@@ -45,8 +45,10 @@ def structural(node: JSON, defs: JSON) -> JSON:
         inner = structural(kept[0], defs)
         return inner | structural(node, defs)
     node.pop("title", None)
-    if node.get("default", ...) is None:
-        del node["default"]
+    if "default" in node:
+        node["default"] = _without_nulls(node["default"])
+        if node["default"] is None:
+            del node["default"]
     if "const" in node:
         node["enum"] = [node.pop("const")]
     node.pop("additionalProperties", None) if node.get("additionalProperties") is False else None
@@ -60,6 +62,13 @@ def structural(node: JSON, defs: JSON) -> JSON:
     if node.get("type") == "integer":
         node["format"] = "int64"
     return node
+
+
+def _without_nulls(value: Any) -> Any:
+    """Return a default with what is null left out at every depth: the API server knows absence only."""
+    if isinstance(value, dict):
+        return {k: _without_nulls(v) for k, v in value.items() if v is not None}
+    return value
 
 
 def _without_defaults(node: JSON) -> JSON:
