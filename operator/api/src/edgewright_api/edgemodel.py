@@ -327,4 +327,3 @@ class EdgeModel(ApiModel):
     def parse(cls, body: dict[str, Any]) -> "EdgeModel":
         """Return the typed form of an API object, whose apiVersion and kind are known already."""
         return cls.model_validate({k: v for k, v in body.items() if k in ("metadata", "spec", "status")})
-

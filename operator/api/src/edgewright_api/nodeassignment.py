@@ -7,7 +7,6 @@ from pydantic import ConfigDict, Field
 
 from edgewright_api.base import (
     ApiModel,
-    CamelReason,
     Digest,
     DnsLabel,
     DnsSubdomain,

@@ -5,7 +5,16 @@ from typing import Annotated
 
 from pydantic import Field
 
-from edgewright_api.base import CamelReason, Decimal, Digest, DnsLabel, FieldName, Message, WireModel, map_list
+from edgewright_api.base import (
+    CamelReason,
+    Decimal,
+    Digest,
+    DnsLabel,
+    FieldName,
+    Message,
+    WireModel,
+    map_list,
+)
 from edgewright_api.evidence import Evidence
 
 
