@@ -1,0 +1,1 @@
+"""What decides: frozen values in, frozen values out; no I/O, no clock, no randomness, no Kopf."""
