@@ -20,6 +20,7 @@ import ctypes
 import json
 import os
 import select
+import shutil
 import signal
 import socket
 import time
@@ -37,18 +38,21 @@ def main() -> None:
     # Ctrl-C and a closed terminal are the lab's business: it stops things in order, then closes the socket.
     for ignored in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         signal.signal(ignored, signal.SIG_IGN)
-    lab = socket.socket(fileno=os.dup(0))
-    Guardian(lab).serve()
+    guardian = Guardian(socket.socket(fileno=os.dup(0)))
+    guardian.serve()
     kill_descendants()
+    for path in guardian.remove:
+        delete(path)
 
 
 class Guardian:
-    """Starts, signals and reaps; holds no state but exit statuses that nobody has asked for yet."""
+    """Starts, signals and reaps; holds no state but exit statuses and what is to be deleted at the end."""
 
     def __init__(self, lab: socket.socket) -> None:
         self._lab = lab
         self._alive: set[int] = set()
         self._ended: dict[int, int] = {}
+        self.remove: list[Path] = []
 
     def serve(self) -> None:
         """Answer requests one by one until end of file."""
@@ -71,6 +75,9 @@ class Guardian:
             return {"pid": pid}
         if "signal" in request:
             return {"sent": self._send(request["pid"], request["signal"], group=request["group"])}
+        if "remove" in request:
+            self.remove.append(Path(request["remove"]))
+            return {}
         return {"ended": {pid: self._ended[pid] for pid in request["poll"] if pid in self._ended}}
 
     def _send(self, pid: int, number: int, *, group: bool) -> bool:
@@ -138,6 +145,14 @@ def kill_descendants() -> None:
         except ChildProcessError:
             return
         time.sleep(0.01)
+
+
+def delete(path: Path) -> None:
+    """Delete a file, or a directory with all that is in it; what is gone already is no error."""
+    if path.is_dir() and not path.is_symlink():
+        shutil.rmtree(path, ignore_errors=True)
+    else:
+        path.unlink(missing_ok=True)
 
 
 def _children() -> list[int]:

@@ -8,7 +8,8 @@ from edgewright_lab.errors import LabError
 
 _SINGLE = range(22_000, 32_000)
 _PAIRED = range(12_000, 22_000)
-_PAIR_DISTANCE = 10_000
+PAIR_DISTANCE = 10_000
+"""SeaweedFS listens for gRPC on the port of HTTP plus this."""
 
 
 def free_ports(count: int) -> tuple[int, ...]:
@@ -22,7 +23,7 @@ def free_ports(count: int) -> tuple[int, ...]:
 
 def free_paired_ports(count: int) -> tuple[int, ...]:
     """Return ``count`` ports free together with the port 10,000 above (SeaweedFS puts gRPC there)."""
-    return _draw(_PAIRED, count, (0, _PAIR_DISTANCE))
+    return _draw(_PAIRED, count, (0, PAIR_DISTANCE))
 
 
 def _draw(among: range, count: int, offsets: Sequence[int]) -> tuple[int, ...]:

@@ -64,6 +64,10 @@ class Processes:
         process.restart()
         return process
 
+    def remove_at_end(self, path: Path) -> None:
+        """Have ``path`` deleted after the last process has ended, however this object or its process ends."""
+        self.ask(remove=str(path))
+
     def close(self) -> None:
         """Kill what still runs, with all that it started, and wait until it is gone."""
         with self._lock:

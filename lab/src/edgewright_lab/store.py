@@ -12,7 +12,7 @@ from botocore.config import Config
 from botocore.exceptions import BotoCoreError, ClientError
 
 from edgewright_lab.errors import LabError
-from edgewright_lab.ports import free_paired_ports
+from edgewright_lab.ports import PAIR_DISTANCE, free_paired_ports
 from edgewright_lab.processes import Command, Process, Processes
 from edgewright_lab.progress import Report
 from edgewright_lab.settings import ExternalStore, script
@@ -90,6 +90,8 @@ def _start_once(directory: Path, processes: Processes) -> Store:
     config.touch(mode=0o600)
     config.write_text(json.dumps(_identities(access_key, secret_key)))
     ports = free_paired_ports(4)
+    for path in _sockets(ports):
+        processes.remove_at_end(path)
     process = processes.start(_weed(directory, config, ports))
     store = Store(f"http://127.0.0.1:{ports[3]}", _BUCKET, access_key, secret_key, process)
     try:
@@ -109,16 +111,31 @@ def _identities(access_key: str, secret_key: str) -> dict[str, Any]:
     return {"identities": [identity]}
 
 
+def _sockets(ports: tuple[int, ...]) -> list[Path]:
+    """Return the Unix sockets that SeaweedFS makes in /tmp, whatever it is told, and never deletes."""
+    names = ("master", "volume", "filer", "s3")
+    grpc = [f"{name}-grpc-{port + PAIR_DISTANCE}" for name, port in zip(names, ports, strict=True)]
+    return [Path(f"/tmp/seaweedfs-{name}.sock") for name in (*grpc, f"filer-{ports[2]}", f"s3-{ports[3]}")]
+
+
 def _weed(directory: Path, config: Path, ports: tuple[int, ...]) -> Command:
     master, volume, filer, s3 = ports
     data = directory / "data"
     data.mkdir()
-    argv = [script("weed"), "server", f"-dir={data}", "-ip=127.0.0.1", "-ip.bind=127.0.0.1"]
+    argv = [
+        script("weed"),
+        "-logtostderr=true",
+        "server",
+        f"-dir={data}",
+        "-ip=127.0.0.1",
+        "-ip.bind=127.0.0.1",
+    ]
     argv += [f"-master.port={master}", f"-volume.port={volume}", "-filer", f"-filer.port={filer}"]
     argv += ["-s3", f"-s3.port={s3}", f"-s3.config={config}", "-s3.allowDeleteBucketNotEmpty=false"]
-    # Telemetry is on by default; the Iceberg port is fixed, so two labs would fight for it.
+    # Telemetry is on by default; the ports of Iceberg and Lance are fixed, so two labs would fight for them.
     argv += [
         "-s3.port.iceberg=0",
+        "-s3.port.lance=0",
         "-master.telemetry=false",
         "-volume.max=20",
         "-master.volumeSizeLimitMB=64",
