@@ -1,0 +1,1 @@
+"""The evaluators: passes of the Evaluate step. They see the acceptance data and make no artifact."""
