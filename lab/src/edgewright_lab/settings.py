@@ -30,6 +30,9 @@ class LabSettings:
     operator: bool = True
     """Whether the operator runs."""
 
+    cluster: bool = True
+    """Whether there is a control plane (own or given by ``kubeconfig``); without one, only ``store`` works."""
+
     store: bool = True
     """Whether an object store is started (or the external one used)."""
 
