@@ -13,25 +13,45 @@ _TOLERANCE: Final = 1e-10
 
 
 def binomial_cdf(successes: int, trials: int, probability: float) -> float:
-    """Return P(X <= successes) for X ~ Binomial(trials, probability)."""
+    """Return P(X <= successes) for X ~ Binomial(trials, probability).
+
+    It equals the regularized incomplete beta function I(1 - p; n - k, k + 1), whose continued fraction
+    converges in about the square root of n terms (DLMF 8.17.22), so a million trials cost no more than
+    milliseconds.
+    """
     if successes < 0:
         return 0.0
     if successes >= trials or probability <= 0.0:
         return 1.0
     if probability >= 1.0:
         return 0.0
-    log_p, log_q = math.log(probability), math.log1p(-probability)
-    total = 0.0
-    for k in range(successes + 1):
-        log_term = (
-            math.lgamma(trials + 1)
-            - math.lgamma(k + 1)
-            - math.lgamma(trials - k + 1)
-            + k * log_p
-            + (trials - k) * log_q
-        )
-        total += math.exp(log_term)
-    return min(1.0, total)
+    return _incomplete_beta(trials - successes, successes + 1, 1.0 - probability)
+
+
+def _incomplete_beta(a: float, b: float, x: float) -> float:
+    """Return I(x; a, b) for a, b >= 1 and 0 < x < 1."""
+    if x > (a + 1) / (a + b + 2):  # beyond it the fraction of the complement converges faster
+        return 1.0 - _incomplete_beta(b, a, 1.0 - x)
+    log_front = math.lgamma(a + b) - math.lgamma(a) - math.lgamma(b) + a * math.log(x) + b * math.log1p(-x)
+    return math.exp(log_front) / a / _beta_fraction(a, b, x)
+
+
+def _beta_fraction(a: float, b: float, x: float) -> float:
+    """Return 1 + d1/(1 + d2/(1 + ...)), evaluated from the front by Lentz's method."""
+    tiny = 1e-300
+    value, c, d = 1.0, 1.0, 0.0
+    for term in range(1, 200_000):
+        m, odd = divmod(term, 2)
+        if odd:
+            numerator = -(a + m) * (a + b + m) * x / ((a + 2 * m) * (a + 2 * m + 1))
+        else:
+            numerator = m * (b - m) * x / ((a + 2 * m - 1) * (a + 2 * m))
+        d = 1.0 / ((1.0 + numerator * d) or tiny)
+        c = (1.0 + numerator / c) or tiny
+        value *= c * d
+        if abs(c * d - 1.0) < 1e-14:
+            return value
+    raise ArithmeticError(f"the continued fraction of I({x}; {a}, {b}) did not converge")
 
 
 def upper_bound(successes: int, trials: int, alpha: float) -> float:
@@ -72,11 +92,12 @@ def drop_upper_bound(lost: int, gained: int, samples: int, alpha: float) -> floa
 
 
 def samples_needed(
-    lost: int, gained: int, samples: int, limit: float, alpha: float, *, most: int = 10_000_000
+    lost: int, gained: int, samples: int, limit: float, alpha: float, *, most: int = 1_000_000
 ) -> int:
     """Return how many samples would prove the drop smaller than ``limit`` if the observed rates held.
 
-    Returns 0 when no number of samples can: the observed drop itself reaches the limit.
+    Returns 0 when no number of samples can: the observed drop itself reaches the limit. ``most`` is the
+    largest answer; beyond it the number says no more than "far too many".
     """
     rate_lost, rate_gained = lost / samples, gained / samples
     if rate_lost - rate_gained >= limit:
