@@ -68,6 +68,14 @@ class ObjectInfo:
     etag: str
 
 
+@dataclass(frozen=True, slots=True)
+class Downloaded:
+    """What was written to a local file."""
+
+    digest: str
+    size: int
+
+
 def blob_key(digest: str) -> str:
     """Return the name of content: model files, reports, golden vectors, data sets.
 
@@ -152,8 +160,8 @@ class ObjectStore:
             return None
         return ObjectInfo(int(answer["ContentLength"]), str(answer["ETag"]))
 
-    async def download(self, key: str, path: Path, *, max_bytes: int, absolute: bool = False) -> str:
-        """Write the object to ``path`` and return the digest of what was written.
+    async def download(self, key: str, path: Path, *, max_bytes: int, absolute: bool = False) -> Downloaded:
+        """Write the object to ``path`` and return digest and size of what was written.
 
         Raises:
             ValueError: the object is larger than ``max_bytes``; ``path`` then holds its beginning.
@@ -201,7 +209,7 @@ class ObjectStore:
     def _open(self, name: str, **options: str) -> Any:
         return self._client.get_object(Bucket=self._bucket, Key=name, **options)
 
-    def _download(self, name: str, path: Path, max_bytes: int) -> str:
+    def _download(self, name: str, path: Path, max_bytes: int) -> Downloaded:
         answer = self._open(name)
         size = int(answer["ContentLength"])
         if size > max_bytes:
@@ -214,7 +222,7 @@ class ObjectStore:
                 written += file.write(chunk)
         if written != size:
             raise StoreUnavailableError(f"{name} ended after {written} of {size} bytes")
-        return f"sha256:{hashed.hexdigest()}"
+        return Downloaded(f"sha256:{hashed.hexdigest()}", written)
 
     def _list(self, key_prefix: str) -> list[tuple[str, int]]:
         pages = self._client.get_paginator("list_objects_v2").paginate(

@@ -1,0 +1,153 @@
+"""Where build steps run. Here: local processes, each in a group of its own, with nothing to steal.
+
+A step is given a job file and answers in the object store; what it prints is only for people.
+"""
+
+import asyncio
+import contextlib
+import json
+import os
+import signal
+import tempfile
+from collections import deque
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Final, Protocol
+
+from pydantic import ValidationError
+
+from edgewright_api.canonical import canonical_json
+from edgewright_api.errors import TransientError
+from edgewright_api.reasons import Reason
+from edgewright_api.report import BuilderDescription, Job
+
+Progress = Callable[[Mapping[str, Any]], None]
+"""Told each event of a step as the builder printed it, e.g. ``{"event": "pass", "id": …, "state": "running"}``."""
+
+_LONGEST_LINE: Final = 64 * 1024
+_LAST_LINES: Final = 20
+_DESCRIBE_SECONDS: Final = 60.0
+
+
+class Executor(Protocol):
+    """Runs steps somewhere."""
+
+    async def describe(self) -> BuilderDescription:
+        """Return what the builders are: their machine and their tools.
+
+        Raises:
+            TransientError: BuilderFailed.
+        """
+        ...
+
+    async def run(self, job: Job, progress: Progress) -> None:
+        """Run one step to its end; a cancelled call ends the step, too.
+
+        That it returns says only that the builder ended well. What it did is in its report.
+
+        Raises:
+            TransientError: BuilderFailed, when it ended otherwise or took too long.
+        """
+        ...
+
+
+@dataclass(slots=True, kw_only=True)
+class LocalExecutor:
+    """Runs steps as processes of this machine, at most ``concurrency`` at once."""
+
+    command: Sequence[str]
+    """The builder's command, e.g. ``("/usr/bin/python3", "-m", "edgewright_build")``."""
+
+    work_dir: Path
+    """Where job files are written; must exist."""
+
+    search_path: str
+    """The PATH that the builder is given; the only variable of ours that it sees."""
+
+    concurrency: int = 1
+    deadline_seconds: float = 3600.0
+    """After so long a step is ended."""
+
+    _places: asyncio.Semaphore = field(init=False)
+
+    def __post_init__(self) -> None:
+        self._places = asyncio.Semaphore(self.concurrency)
+
+    async def describe(self) -> BuilderDescription:
+        """Ask the builder what it is."""
+        lines: list[bytes] = []
+        await self._run(["describe"], lines.append, _DESCRIBE_SECONDS)
+        try:
+            return BuilderDescription.model_validate_json(b"".join(lines))
+        except ValidationError as error:
+            raise _failed("it does not describe itself") from error
+
+    async def run(self, job: Job, progress: Progress) -> None:
+        """Run a step, forwarding its events."""
+        async with self._places:
+            with tempfile.TemporaryDirectory(dir=self.work_dir, prefix="job-") as directory:
+                path = Path(directory) / "job.json"
+                path.write_bytes(canonical_json(job.to_wire()))
+                arguments = [job.step.value.lower(), "--job", str(path)]
+                await self._run(arguments, lambda line: _forward(line, progress), self.deadline_seconds)
+
+    async def _run(self, arguments: Sequence[str], told: Callable[[bytes], None], seconds: float) -> None:
+        process = await asyncio.create_subprocess_exec(
+            *self.command,
+            *arguments,
+            stdin=asyncio.subprocess.DEVNULL,
+            stdout=asyncio.subprocess.PIPE,
+            stderr=asyncio.subprocess.PIPE,
+            cwd=self.work_dir,
+            # Nothing is inherited: our environment holds the store's keys.
+            env={"PATH": self.search_path, "LANG": "C.UTF-8", "PYTHONUNBUFFERED": "1"},
+            start_new_session=True,
+            limit=_LONGEST_LINE,
+        )
+        last: deque[bytes] = deque(maxlen=_LAST_LINES)
+        try:
+            async with asyncio.timeout(seconds):
+                await asyncio.gather(
+                    _lines(process.stdout, told), _lines(process.stderr, last.append), process.wait()
+                )
+        except TimeoutError as error:
+            raise _failed(f"it did not end within {seconds:g} seconds") from error
+        finally:
+            # Also after a good end: nothing that it started may go on.
+            with contextlib.suppress(ProcessLookupError):
+                os.killpg(process.pid, signal.SIGKILL)
+            await process.wait()
+        if process.returncode != 0:
+            words = b"".join(last).decode(errors="replace").strip()[-1024:]
+            raise _failed(f"it ended with status {process.returncode}: {words or 'without a word'}")
+
+
+async def _lines(stream: asyncio.StreamReader | None, told: Callable[[bytes], None]) -> None:
+    """Tell each line until the stream ends; a line beyond the limit is dropped, not kept in memory."""
+    if stream is None:
+        return
+    while True:
+        try:
+            line = await stream.readline()
+        except ValueError:
+            continue
+        if not line:
+            return
+        told(line)
+
+
+def _forward(line: bytes, progress: Progress) -> None:
+    """Pass on an event; whatever else a tool prints is nobody's business."""
+    try:
+        event = json.loads(line)
+    except ValueError:
+        return
+    if isinstance(event, dict):
+        progress(event)
+
+
+def _failed(what: str) -> TransientError:
+    return TransientError(
+        Reason.BUILDER_FAILED, f"the builder failed: {what}", remedy="It is tried again with a growing delay"
+    )
