@@ -7,6 +7,7 @@ import uuid
 from collections.abc import Callable, Iterator
 
 import pytest
+
 from edgewright_lab.lab import Lab
 from edgewright_lab.progress import to_stderr
 from edgewright_lab.settings import LabSettings

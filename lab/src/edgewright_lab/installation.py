@@ -10,7 +10,6 @@ import yaml
 
 from edgewright_lab.errors import LabError
 from edgewright_lab.kube import Kubectl
-from edgewright_lab.store import Store
 
 SYSTEM = "edgewright-system"
 NODES = "edgewright-nodes"
@@ -37,7 +36,7 @@ def repository() -> Path:
     raise LabError("no crds/ and charts/ above this package: give LabSettings.repository")
 
 
-def install(kubectl: Kubectl, helm: Path, checkout: Path, store: Store | None) -> None:
+def install(kubectl: Kubectl, helm: Path, checkout: Path) -> None:
     """Apply ``crds/`` and what the chart renders, and wait until the API server serves the kinds.
 
     Raises:
@@ -53,7 +52,7 @@ def install(kubectl: Kubectl, helm: Path, checkout: Path, store: Store | None) -
         "--timeout=30s",
         *(f"crd/{c['metadata']['name']}" for c in crds),
     )
-    rendered = render(helm, checkout / "charts" / "edgewright", store)
+    rendered = render(helm, checkout / "charts" / "edgewright")
     namespaces, others = split(yaml.safe_load_all(rendered))
     present = {n["metadata"]["name"] for n in namespaces}
     # Helm makes the release's own namespace by a flag, so it is in no chart.
@@ -63,13 +62,14 @@ def install(kubectl: Kubectl, helm: Path, checkout: Path, store: Store | None) -
     _wait_for_policies(kubectl, others)
 
 
-def render(helm: Path, chart: Path, store: Store | None) -> str:
+def render(helm: Path, chart: Path) -> str:
     """Return what Helm makes of the chart, as YAML documents."""
+    # The chart insists on these; they shape the Deployment only, which the lab leaves out.
     values = {
         "image": {"repository": "edgewright.invalid/operator"},
         "objectStore": {
-            "endpoint": store.endpoint if store else "http://127.0.0.1:9",
-            "bucket": store.bucket if store else "edgewright",
+            "endpoint": "http://store.invalid",
+            "bucket": "edgewright",
             "credentialsSecret": {"name": "lab"},
         },
     }

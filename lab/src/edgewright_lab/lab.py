@@ -1,9 +1,9 @@
 """A lab: control plane, object store, installation, operator and nodes, as one object."""
 
 import contextlib
-import shutil
 import tempfile
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from pathlib import Path
 from types import TracebackType
@@ -123,21 +123,21 @@ class Lab:
     def _start(self) -> None:
         settings = self.settings
         cache = Cache(settings.cache)
-        self.directory = settings.directory or self._temporary_directory()
+        self.directory = settings.directory or Path(tempfile.mkdtemp(prefix="edgewright-lab-"))
         logs = self.directory / "logs"
         logs.mkdir(parents=True)
         (self.directory / "run").mkdir()
         self._processes = Processes(logs)
         self._cleanup.callback(self._processes.close)
-        if settings.store:
-            self._start_store()
-        if settings.cluster:
-            found = tools(cache, uv=settings.uv, report=self._report)
-            self._start_cluster(cache, found)
-            if settings.install:
-                checkout = settings.repository or installation.repository()
-                installation.install(self.kubectl, found.helm, checkout, self._store)
-                self._report("CRDs, roles, policies and target catalogue applied")
+        if settings.directory is None:
+            self._processes.remove_at_end(self.directory)
+        # The store needs seconds and hardly any CPU to find itself; meanwhile the rest starts.
+        with ThreadPoolExecutor(1) as beside:
+            store_ready = beside.submit(self._start_store) if settings.store else None
+            if settings.cluster:
+                self._start_cluster_and_install(cache)
+            if store_ready:
+                store_ready.result()
         self.keeper.start()
         self._cleanup.callback(self.keeper.stop)
         if settings.operator:
@@ -146,10 +146,14 @@ class Lab:
             self._start_node(f"edge-{number}")
         self._wait_for_nodes()
 
-    def _temporary_directory(self) -> Path:
-        directory = Path(tempfile.mkdtemp(prefix="edgewright-lab-"))
-        self._cleanup.callback(shutil.rmtree, directory, ignore_errors=True)
-        return directory
+    def _start_cluster_and_install(self, cache: Cache) -> None:
+        settings = self.settings
+        found = tools(cache, uv=settings.uv, report=self._report)
+        self._start_cluster(cache, found)
+        if settings.install:
+            checkout = settings.repository or installation.repository()
+            installation.install(self.kubectl, found.helm, checkout)
+            self._report("CRDs, roles, policies and target catalogue applied")
 
     def _start_cluster(self, cache: Cache, found: Tools) -> None:
         settings = self.settings
