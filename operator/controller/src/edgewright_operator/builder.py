@@ -12,7 +12,6 @@ from typing import Any, Final
 
 from pydantic import ValidationError
 
-from edgewright_api.assembly import Assembly
 from edgewright_api.cachekeys import Walk, walk
 from edgewright_api.edgemodel import BuildProgress, Interface
 from edgewright_api.errors import TransientError
@@ -21,6 +20,7 @@ from edgewright_api.plan import ACCEPTANCE, BuildPlan, Step
 from edgewright_api.recipes import expand
 from edgewright_api.report import BuilderDescription, CacheRecord, Job
 from edgewright_operator.cluster.builds import Executor
+from edgewright_operator.planning.builds import Published
 from edgewright_operator.publisher import REPORT, Publisher, step_file
 from edgewright_operator.store import ObjectStore, StoreUnavailableError, blob_key, cache_key
 
@@ -28,20 +28,6 @@ _STEPS: Final = (Step.TRANSFORM, Step.EVALUATE)
 
 Report = Callable[[BuildProgress], None]
 """Told how far the build is, whenever that changed."""
-
-
-@dataclass(frozen=True, slots=True)
-class Built:
-    """A finished build."""
-
-    assembly: Assembly
-    """The verdicts, and what was published."""
-
-    interface: Interface | None
-    """What the source model looks like from outside; None when it could not be read."""
-
-    passes_run: int
-    passes_cached: int
 
 
 @dataclass(slots=True, kw_only=True)
@@ -56,7 +42,9 @@ class Builder:
 
     _description: BuilderDescription | None = field(default=None, init=False)
 
-    async def build(self, namespace: str, revision: str, spec: ModelRevisionSpec, report: Report) -> Built:
+    async def build(
+        self, namespace: str, revision: str, spec: ModelRevisionSpec, report: Report
+    ) -> Published:
         """Build and publish a revision.
 
         Raises:
@@ -72,7 +60,13 @@ class Builder:
         if found.missing:
             raise StoreUnavailableError(f"the object store has lost what was published of {found.missing[0]}")
         assembly = await self.publisher.publish(namespace, revision, spec, plan, found)
-        return Built(assembly, _interface(found), len(found.known) - cached, cached)
+        return Published(
+            index_digest=assembly.index_digest if assembly.packages else None,
+            interface=_interface(found),
+            targets=assembly.results,
+            passes_run=len(found.known) - cached,
+            passes_cached=cached,
+        )
 
     async def _describe(self) -> BuilderDescription:
         if self._description is None:
