@@ -5,7 +5,6 @@ from typing import Any
 import numpy as np
 
 from edgewright_api.canonical import canonical_json
-from edgewright_api.edgetarget import Isa
 from edgewright_build import graph
 from edgewright_build.datasets import batch_size, open_data_set
 from edgewright_build.isa import Arithmetic
@@ -41,9 +40,7 @@ def run(given: PassInput) -> PassOutput:
         "samples": data.samples,
         "notFinite": not_finite,
         "constant": bool(data.samples > 1 and np.array_equal(low, high)),
-        # Clamping is a property of AVX2's instruction only: full-range weights are right for VNNI.
-        "saturates": found.possible and arithmetic.target is Isa.X86_AVX2,
-        "saturationPossibleOnAvx2": found.possible,
+        "saturationPossible": found.possible,
         "worstPair": found.worst_pair,
         "integerProducts": found.products,
         "evidence": str(arithmetic.evidence),

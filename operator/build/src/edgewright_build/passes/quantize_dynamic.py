@@ -10,7 +10,8 @@ from edgewright_build import graph
 from edgewright_build.passes import PassInput, PassOutput
 from edgewright_build.passes.quantize_static import require_products
 
-_OPERATORS: Final = ("Conv", "MatMul")
+_OPERATORS: Final = ("MatMul",)
+"""Gemm becomes MatMul first. Conv is left in float: ConvInteger takes 3 to 11 times as long as a float Conv."""
 
 
 def run(given: PassInput) -> PassOutput:
@@ -20,7 +21,7 @@ def run(given: PassInput) -> PassOutput:
         StalledError: OperatorNotSupported, when there is nothing to quantize.
     """
     model = graph.parse(given.read("model"))
-    require_products(model, (*_OPERATORS, "Gemm"))
+    require_products(model, ("Gemm", "MatMul"))
     before = graph.interface(model)
     quantizer = ONNXQuantizer(
         model,
@@ -45,6 +46,6 @@ def run(given: PassInput) -> PassOutput:
     counts = graph.operators(quantized)
     facts = {
         "weightBits": 7 if given.options["reduceRange"] else 8,
-        "integerProducts": counts.get("ConvInteger", 0) + counts.get("MatMulInteger", 0),
+        "integerProducts": counts.get("MatMulInteger", 0),
     }
     return PassOutput(graph.dump(quantized), facts)

@@ -1,0 +1,259 @@
+"""A build by hand: the operator's plan, steps, gate and packing, with a directory in place of the store."""
+
+import json
+import subprocess
+import sys
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any
+
+from pydantic import ValidationError
+
+from edgewright_api.assembly import EVIDENCE_OUTPUTS, Assembly, assemble
+from edgewright_api.cachekeys import Walk, input_digests, pass_key, walk
+from edgewright_api.canonical import canonical_json
+from edgewright_api.decide import decide_target
+from edgewright_api.errors import StalledError, TransientError
+from edgewright_api.manifest import CONFIG_FILE, GOLDEN_FILE, MODEL_FILE, REPORT_FILE
+from edgewright_api.modelrevision import ModelRevisionSpec
+from edgewright_api.plan import ACCEPTANCE, BuildPlan, Step
+from edgewright_api.reasons import Reason
+from edgewright_api.recipes import expand
+from edgewright_api.report import BuilderDescription, BuildReport, CacheRecord, Job, PassState, staging_name
+from edgewright_cli.cache import Cache
+
+REPORT = "report"
+Events = Callable[[Mapping[str, Any]], None]
+
+
+@dataclass(frozen=True, slots=True)
+class Built:
+    """A finished build and how much of it was known before."""
+
+    assembly: Assembly
+    plan: BuildPlan
+    passes_run: int
+    passes_known: int
+
+
+def build(
+    spec: ModelRevisionSpec,
+    files: Mapping[str, Path],
+    cache: Cache,
+    scratch: Path,
+    events: Events,
+    command: Sequence[str] | None = None,
+) -> Built:
+    """Run what is not known of the build of ``spec``, and decide.
+
+    Args:
+        spec: What to build.
+        files: The local file of each reference of the plan.
+        cache: What is known, and gets known.
+        scratch: An empty directory; steps write there only.
+        events: Told of each pass as the steps tell it.
+        command: The builder; by default the one installed beside this command.
+
+    Raises:
+        StalledError: BuilderFailed or what a step refused with; a reason to change something.
+        TransientError: a step could not finish; another try may help.
+    """
+    builder = tuple(command or default_builder())
+    plan = expand(spec, describe(builder))
+    known = walk(plan, cache.lookup)
+    before = len(known.known) + len(known.blocked)
+    run = 0
+    for step in (Step.TRANSFORM, Step.EVALUATE):
+        ids = [i for i in known.missing if plan.node(i).step is step]
+        if not ids:
+            continue
+        events({"event": "step", "step": step.value, "passes": len(ids)})
+        report = _run_step(builder, _job(plan, known, step, files, cache, scratch), scratch, events)
+        run += sum(r.state is not PassState.SKIPPED for r in report.results)
+        _accept(plan, known, report, cache, scratch)
+        known = walk(plan, cache.lookup)
+    if known.missing:
+        raise TransientError(
+            Reason.BUILDER_FAILED,
+            f"these passes could not be finished: {', '.join(known.missing[:5])}",
+            remedy="See the messages above; run the command again",
+        )
+    assembly = assemble(spec, plan, known, _evidence(plan, known, cache), decide_target)
+    return Built(assembly, plan, run, before)
+
+
+def default_builder() -> tuple[str, ...]:
+    """Return the command of the builder that is installed beside this one.
+
+    Raises:
+        StalledError: BuilderFailed, when there is none.
+    """
+    if find_spec("edgewright_build") is None:
+        raise StalledError(
+            Reason.BUILDER_FAILED,
+            "the builder is not installed",
+            remedy="pip install 'edgewright-cli[build]'",
+        )
+    return (sys.executable, "-m", "edgewright_build")
+
+
+def describe(builder: Sequence[str]) -> BuilderDescription:
+    """Return what the builder is.
+
+    Raises:
+        StalledError: BuilderFailed.
+    """
+    done = subprocess.run([*builder, "describe"], capture_output=True, text=True, check=False)
+    try:
+        return BuilderDescription.model_validate_json(done.stdout)
+    except ValidationError as error:
+        raise StalledError(
+            Reason.BUILDER_FAILED,
+            f"the builder does not say what it is: {(done.stdout + done.stderr).strip()[-500:]}",
+            remedy="Run 'edgewright-build describe' to see why",
+        ) from error
+
+
+def _job(
+    plan: BuildPlan, known: Walk, step: Step, files: Mapping[str, Path], cache: Cache, scratch: Path
+) -> Job:
+    """Return a step's job. The acceptance data is named in the Evaluate step's only."""
+    reads = {
+        plan.contents[ref]: str(path.resolve())
+        for ref, path in files.items()
+        if ref != ACCEPTANCE or step is Step.EVALUATE
+    }
+    reads |= {r.output: str(cache.blob(r.output)) for r in known.known.values() if r.output is not None}
+    wanted = [i for i in known.missing if plan.node(i).step is step]
+    writes = {i: str(scratch / staging_name(i)) for i in wanted} | {REPORT: str(_report_path(scratch, step))}
+    return Job(
+        build_uid=scratch.name, step=step, plan=plan, known=dict(known.known), reads=reads, writes=writes
+    )
+
+
+def _report_path(scratch: Path, step: Step) -> Path:
+    return scratch / f"report-{step.value.lower()}.json"
+
+
+def _run_step(builder: Sequence[str], job: Job, scratch: Path, events: Events) -> BuildReport:
+    path = scratch / f"job-{job.step.value.lower()}.json"
+    path.write_bytes(canonical_json(job.to_wire()))
+    refusal: dict[str, Any] = {}
+    with subprocess.Popen(
+        [*builder, job.step.value.lower(), "--job", str(path)], stdout=subprocess.PIPE, text=True
+    ) as process:
+        assert process.stdout is not None
+        for line in process.stdout:
+            event = _event(line)
+            if event.get("event") == "refused":
+                refusal = event
+            events(event)
+    if process.returncode != 0:
+        raise _refused(job.step, process.returncode, refusal)
+    try:
+        return BuildReport.model_validate_json(_report_path(scratch, job.step).read_bytes())
+    except (OSError, ValidationError) as error:
+        raise TransientError(
+            Reason.BUILDER_REPORT_INVALID,
+            f"step {job.step} left no report: {error}",
+            remedy="Run the command again",
+        ) from error
+
+
+def _event(line: str) -> dict[str, Any]:
+    try:
+        event = json.loads(line)
+    except ValueError:
+        return {"event": "output", "line": line.rstrip()}
+    return event if isinstance(event, dict) else {"event": "output", "line": line.rstrip()}
+
+
+def _refused(step: Step, code: int, refusal: Mapping[str, Any]) -> StalledError | TransientError:
+    known = {r.value: r for r in Reason}
+    reason = known.get(str(refusal.get("reason")), Reason.BUILDER_FAILED)
+    kind = TransientError if code not in (1, 2) else StalledError
+    return kind(
+        reason,
+        str(refusal.get("message", f"step {step} ended with status {code}")),
+        remedy="See the messages above",
+    )
+
+
+def _accept(plan: BuildPlan, before: Walk, report: BuildReport, cache: Cache, scratch: Path) -> None:
+    """Keep what a step reported, under keys that are computed here; a failure that may not repeat is not kept.
+
+    Raises:
+        TransientError: BuilderReportInvalid, when the report contradicts the plan or the files.
+    """
+    outputs = {i: r.output for i, r in before.known.items() if r.output is not None}
+    results = {r.id: r for r in report.results}
+    for node in plan.nodes:
+        result = results.get(node.id)
+        digests = input_digests(plan, node, outputs)
+        if result is None or result.state is PassState.SKIPPED or digests is None:
+            continue
+        key = pass_key(node, digests)
+        if result.key != key or node.step is not report.step:
+            raise _contradiction(f"{node.id} reports another key than the plan gives")
+        if result.failure is not None and not result.failure.deterministic:
+            continue
+        record = CacheRecord(
+            key=key,
+            pass_name=node.pass_name,
+            output=result.output,
+            size_bytes=result.size_bytes,
+            facts=result.facts,
+            seconds=result.seconds,
+            machine=report.machine,
+            failure=result.failure,
+        )
+        try:
+            cache.add(record, scratch / staging_name(node.id))
+        except (ValueError, OSError) as error:
+            raise _contradiction(str(error)) from error
+        if result.output is not None:
+            outputs[node.id] = result.output
+
+
+def _contradiction(what: str) -> TransientError:
+    return TransientError(Reason.BUILDER_REPORT_INVALID, what, remedy="Run the command again")
+
+
+def _evidence(plan: BuildPlan, known: Walk, cache: Cache) -> dict[str, bytes]:
+    return {
+        record.output: cache.blob(record.output).read_bytes()
+        for node in plan.nodes
+        if node.output in EVIDENCE_OUTPUTS
+        and (record := known.known.get(node.id)) is not None
+        and record.output is not None
+    }
+
+
+def write_out(built: Built, cache: Cache, out: Path) -> None:
+    """Write a directory per accepted target, laid out as on a node, beside the index and all verdicts."""
+    for package in built.assembly.packages:
+        place = out / package.target
+        place.mkdir(parents=True, exist_ok=True)
+        contents = {
+            "manifest.json": package.manifest,
+            CONFIG_FILE: package.config,
+            REPORT_FILE: package.report,
+            MODEL_FILE: cache.blob(package.model).read_bytes(),
+            GOLDEN_FILE: cache.blob(package.golden).read_bytes(),
+        }
+        for name, data in contents.items():
+            _write(place / name, data)
+    _write(out / "index.json", built.assembly.index)
+    results = [r.to_wire() for r in built.assembly.results]
+    _write(
+        out / "result.json", json.dumps({"targets": results}, indent=2, ensure_ascii=False).encode() + b"\n"
+    )
+
+
+def _write(path: Path, data: bytes) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    part = path.with_name(path.name + ".part")
+    part.write_bytes(data)
+    part.replace(path)
