@@ -1,0 +1,329 @@
+"""What to do next for one deployment: a function of order, journal, disk and servers. PURE.
+
+``decide`` returns one action; the worker performs it, writes the outcome to the journal and asks again.
+Nothing here reads a file or a clock.
+"""
+
+from collections.abc import Callable, Mapping
+from types import MappingProxyType
+from typing import Final
+
+from edgewright_node.agent.journal import Outcome
+from edgewright_node.agent.situation import (
+    Action,
+    Conclude,
+    Erase,
+    Fetch,
+    OfferTrial,
+    ProcessResult,
+    Recheck,
+    Rest,
+    RunTrial,
+    Seal,
+    Situation,
+    Switch,
+    Will,
+    WriteWant,
+)
+from edgewright_node.reasons import Reason
+from edgewright_node.slots import (
+    ActiveState,
+    ServerReport,
+    SlotName,
+    SlotRef,
+    TrialState,
+    Want,
+    WantState,
+)
+from edgewright_node.states import Event, State
+
+MAX_INTERRUPTIONS: Final = 3
+"""A model on whose trial the agent went down more often than this is refused: chance does not explain it."""
+
+POLL_SECONDS: Final = 0.05
+"""How often servers' files are looked at while an answer is awaited."""
+
+REST_SECONDS: Final = 5.0
+"""How often they are looked at otherwise: only a server that lost its model would be news."""
+
+RETRY_SECONDS: Final = 15.0
+RETRY_LIMIT_SECONDS: Final = 3600.0
+
+PROVEN_BY: Final = "golden"
+"""What the self-test proves with."""
+
+RELEASE_SECONDS: Final = 60.0
+"""How long a removal waits for servers; then the files go, which a mapped session survives."""
+
+
+def decide(now: Situation) -> Action:
+    """Choose the next action; new orders first, then the step of the state in hand."""
+    return _take_up(now) or _STEPS[now.journal.state](now)
+
+
+def retry_pause(failures: int) -> float:
+    """Return the seconds to wait after so many failures in a row."""
+    return min(RETRY_SECONDS * 2.0 ** max(failures - 1, 0), RETRY_LIMIT_SECONDS)
+
+
+def _enter(event: Event, wanted: str | None = None, reason: str = "", message: str = "") -> Conclude:
+    return Conclude(Outcome(event=event, wanted=wanted, reason=reason, message=message))
+
+
+# New orders
+
+_HELD_FROM: Final = (State.FETCHING, State.VERIFYING, State.TRIAL, State.REMOVING)
+_ENDS_FIRST: Final = (State.RECALLING, State.RETURNING)
+
+
+def _take_up(now: Situation) -> Action | None:
+    """Return the action that a changed order asks for, or None where the work in hand stands."""
+    order, state = now.order, now.journal.state
+    if order.will is Will.REMOVE:
+        gone = state in (State.REMOVING, State.REMOVED)
+        return None if gone else _enter(Event.REMOVE, reason=Reason.REMOVING)
+    if order.will is Will.HOLD:
+        return _enter(Event.HELD, reason=Reason.HELD) if state in _HELD_FROM else None
+    settled = state in (State.IDLE, State.REMOVING, State.REMOVED)
+    if order.digest == now.journal.wanted and not settled:
+        return None
+    return _assign(now)
+
+
+def _assign(now: Situation) -> Action | None:
+    digest, state = now.order.digest, now.journal.state
+    slot = now.disk.slot_of(digest)
+    known = slot is not None and (digest in now.journal.proven or slot == now.disk.active)
+    if state in _ENDS_FIRST or (state is State.SWAPPING and not known):
+        return None
+    verdict = now.journal.poisoned.get(digest)
+    if verdict is not None and state not in (State.REMOVING, State.REMOVED, State.SWAPPING):
+        return _enter(Event.REFUSED, digest, verdict.reason, f"failed on this node before: {verdict.message}")
+    if known and state is not State.REMOVED:
+        return _enter(Event.RECALLED, digest)
+    return _enter(Event.ASSIGNED, digest)
+
+
+# The step of each state
+
+
+def _settle(now: Situation) -> Action | None:
+    """Bring want.json in line where nothing is under way: the active slot, no trial."""
+    digest = now.disk.complete.get(now.disk.active) if now.disk.active else None
+    if digest is not None:
+        wanted = _want(now, now.disk.active, digest)
+    elif now.disk.want is not None:  # a lost link is no command to unload
+        wanted = Want(served_name=now.order.served_name, active=now.disk.want.active)
+    else:
+        return None
+    return None if now.disk.want == wanted else WriteWant(wanted)
+
+
+def _idle(now: Situation) -> Action:
+    return _settle(now) or Rest(REST_SECONDS)
+
+
+def _fetching(now: Situation) -> Action:
+    return Fetch(_wanted(now))
+
+
+def _verifying(now: Situation) -> Action:
+    return Seal(_wanted(now))
+
+
+def _trial(now: Situation) -> Action:
+    digest = _wanted(now)
+    slot = now.disk.slot_of(digest)
+    if slot is None:
+        return _failed(Reason.DISK_ERROR, f"the slot of {digest} is gone", retry=True)
+    if now.journal.interruptions > MAX_INTERRUPTIONS:
+        times = now.journal.interruptions
+        return _failed(Reason.TRIAL_INTERRUPTED, f"the agent went down {times} times on trial", poison=True)
+    if not now.servers:
+        return RunTrial(slot)
+    attempt = f"{digest[7:19]}-{now.journal.attempt}"
+    offered = now.disk.want.trial if now.disk.want else None
+    if offered is None or (offered.attempt, offered.slot) != (attempt, slot):
+        return OfferTrial(slot, digest, attempt)
+    return _judge_trial(now, attempt)
+
+
+def _judge_trial(now: Situation, attempt: str) -> Action:
+    answers = [s.trial if s.trial and s.trial.attempt == attempt else None for s in now.servers]
+    for answer in answers:
+        if answer is not None and answer.state is TrialState.FAILED:
+            return _failed(answer.reason or Reason.TRIAL_CRASHED, answer.message or "", poison=True)
+    if all(answer is not None and answer.state is TrialState.PASSED for answer in answers):
+        return _enter(Event.OK)
+    if now.elapsed > now.limits.trial_seconds:
+        late = [s.server_id for s, a in zip(now.servers, answers, strict=True) if _unfinished(a)]
+        seconds = f"{now.limits.trial_seconds:g} s"
+        return _failed(Reason.TRIAL_TIMEOUT, f"no answer within {seconds} from {', '.join(late)}", retry=True)
+    return Rest(POLL_SECONDS)
+
+
+def _unfinished(answer: object) -> bool:
+    return getattr(answer, "state", None) is not TrialState.PASSED
+
+
+def _recalling(now: Situation) -> Action:
+    digest = _wanted(now)
+    slot = now.disk.slot_of(digest)
+    if slot is None:
+        return _failed(Reason.DISK_ERROR, f"the kept slot of {digest} is gone")
+    return Recheck(slot, digest)
+
+
+def _swapping(now: Situation) -> Action:
+    digest = _wanted(now)
+    slot = now.disk.slot_of(digest)
+    if slot is None:
+        return _failed(Reason.DISK_ERROR, f"the slot of {digest} is gone")
+    switch = _switch(now, slot, digest)
+    if switch is not None:
+        return switch
+    if not now.servers:
+        return RunTrial(slot)
+    proof = _proof(now.servers, digest)
+    if proof is not None:
+        return Conclude(proof)
+    for server in now.servers:
+        active = server.active
+        if active and active.manifest_digest == digest and active.state is ActiveState.FAILED:
+            cause = f"{server.server_id} answered {active.reason}: {active.message}"
+            return _back(now, cause)
+    if now.elapsed > now.limits.confirm_seconds:
+        return _back(now, f"not proven by every server within {now.limits.confirm_seconds:g} s")
+    return Rest(POLL_SECONDS)
+
+
+def _back(now: Situation, cause: str) -> Conclude:
+    kept = _kept(now)
+    if kept is None:
+        return _failed(Reason.NOT_CONFIRMED, cause)
+    return _failed(Reason.ROLLED_BACK, f"went back to {kept}: {cause}", poison=True)
+
+
+def _kept(now: Situation) -> str | None:
+    """Return the digest to go back to: proven here, complete, and not the wanted one."""
+    candidates = (now.journal.running, *reversed(now.journal.proven))
+    return next((d for d in candidates if d != now.journal.wanted and now.disk.slot_of(d)), None)
+
+
+def _returning(now: Situation) -> Action:
+    kept = _kept(now)
+    slot = now.disk.slot_of(kept)
+    if kept is None or slot is None:
+        return _enter(Event.FAILED)  # the only model is never taken away
+    switch = _switch(now, slot, kept)
+    if switch is not None:
+        return switch
+    if not now.servers or _proof(now.servers, kept) is not None:
+        return _enter(Event.OK)
+    late = now.elapsed > now.limits.confirm_seconds
+    return _enter(Event.FAILED) if late else Rest(POLL_SECONDS)
+
+
+def _confirmed(now: Situation) -> Action:
+    settled = _settle(now)
+    if settled is not None:
+        return settled
+    reports = [s.active for s in now.servers]
+    if reports and all(a is not None and a.state is ActiveState.FAILED for a in reports):
+        return _enter(Event.DISPROVED, reason=Reason.NOT_CONFIRMED, message="servers lost the model")
+    return Rest(REST_SECONDS)
+
+
+def _failed_state(now: Situation) -> Action:
+    settled = _settle(now)
+    if settled is not None:
+        return settled
+    digest = now.journal.wanted
+    active = now.disk.complete.get(now.disk.active) if now.disk.active else None
+    if digest is not None and active == digest and now.servers:
+        proof = _proof(now.servers, digest)
+        if proof is not None:
+            return Conclude(Outcome(event=Event.PROVEN, proven_by=proof.proven_by, proven_at=proof.proven_at))
+    if now.order.will is Will.RUN and now.journal.retry:
+        left = retry_pause(now.journal.failures) - now.elapsed
+        return _enter(Event.ASSIGNED, digest) if left <= 0 else Rest(min(left, REST_SECONDS))
+    return Rest(REST_SECONDS)
+
+
+def _removing(now: Situation) -> Action:
+    if not now.disk.present:
+        return _enter(Event.OK)
+    if now.disk.want is None or now.disk.want.state is not WantState.REMOVE:
+        return WriteWant(Want(served_name=now.order.served_name, state=WantState.REMOVE))
+    if any(s.active for s in now.servers) and now.elapsed <= RELEASE_SECONDS:
+        return Rest(POLL_SECONDS)
+    return Erase()
+
+
+def _removed(now: Situation) -> Action:
+    return Rest(REST_SECONDS)
+
+
+_STEPS: Final[Mapping[State, Callable[[Situation], Action]]] = MappingProxyType(
+    {
+        State.IDLE: _idle,
+        State.FETCHING: _fetching,
+        State.VERIFYING: _verifying,
+        State.TRIAL: _trial,
+        State.RECALLING: _recalling,
+        State.SWAPPING: _swapping,
+        State.RETURNING: _returning,
+        State.CONFIRMED: _confirmed,
+        State.FAILED: _failed_state,
+        State.REMOVING: _removing,
+        State.REMOVED: _removed,
+    }
+)
+
+
+def _wanted(now: Situation) -> str:
+    assert now.journal.wanted is not None, f"{now.journal.state} without a wanted digest"
+    return now.journal.wanted
+
+
+def _want(now: Situation, slot: SlotName | None, digest: str | None) -> Want:
+    active = SlotRef(slot=slot, manifest_digest=digest) if slot and digest else None
+    return Want(served_name=now.order.served_name, active=active)
+
+
+def _switch(now: Situation, slot: SlotName, digest: str) -> Switch | None:
+    """Return the step that makes link and want.json name ``slot``, unless both do."""
+    want = _want(now, slot, digest)
+    return None if now.disk.active == slot and now.disk.want == want else Switch(slot, want)
+
+
+def _proof(servers: tuple[ServerReport, ...], digest: str) -> Outcome | None:
+    """Return the confirmation, when every live server proved ``digest`` by an inference."""
+    newest = None
+    for server in servers:
+        active = server.active
+        if active is None or active.manifest_digest != digest or active.state is not ActiveState.SERVING:
+            return None
+        if active.proven_at is None or not active.proven_by:
+            return None
+        if newest is None or (newest.proven_at and active.proven_at > newest.proven_at):
+            newest = active
+    if newest is None or newest.proven_at is None:
+        return None
+    stamp = newest.proven_at.isoformat(timespec="seconds").replace("+00:00", "Z")
+    return Outcome(event=Event.OK, proven_by=newest.proven_by or "", proven_at=stamp)
+
+
+def judge_process(now: Situation, result: ProcessResult) -> Outcome:
+    """Return what the one-shot self-test means: a verdict on trial, the proof while swapping."""
+    swapping = now.journal.state is State.SWAPPING
+    if result.passed:
+        return Outcome(event=Event.OK, proven_by=PROVEN_BY if swapping else "", proven_at=result.at)
+    if not swapping:
+        return _failed(result.reason, result.message, poison=result.verdict, retry=not result.verdict).outcome
+    return _back(now, f"{result.reason}: {result.message}").outcome
+
+
+def _failed(reason: str, message: str, *, poison: bool = False, retry: bool = False) -> Conclude:
+    outcome = Outcome(event=Event.FAILED, reason=reason, message=message, poison=poison, retry=retry)
+    return Conclude(outcome)
