@@ -9,7 +9,7 @@ is its standard input) for three reasons:
 * A socket's end of file is the one sign of a lab's death that a SIGKILL cannot suppress. The children also
   die with the guardian, by PR_SET_PDEATHSIG.
 
-Requests and answers:
+Requests and answers, each with a number of the lab's choice as ``id``:
 
     {"start": argv, "env": {…}, "cwd": path, "log": path}  → {"pid": n}
     {"signal": number, "pid": n, "group": bool}            → {"sent": bool}
@@ -66,7 +66,9 @@ class Guardian:
             line = requests.readline()
             if not line:
                 return
-            self._lab.sendall(json.dumps(self._answer(json.loads(line))).encode() + b"\n")
+            request = json.loads(line)
+            answer = self._answer(request) | {"id": request["id"]}
+            self._lab.sendall(json.dumps(answer).encode() + b"\n")
 
     def _answer(self, request: dict[str, Any]) -> dict[str, Any]:
         if "start" in request:

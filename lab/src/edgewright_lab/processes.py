@@ -43,6 +43,7 @@ class Processes:
     def __init__(self, logs: Path) -> None:
         self._logs = logs
         self._lock = threading.Lock()
+        self._asked = 0
         ours, theirs = socket.socketpair()
         self._socket = ours
         self._answers = ours.makefile("rb")
@@ -81,16 +82,24 @@ class Processes:
         return self._guardian.pid
 
     def ask(self, **request: Any) -> dict[str, Any]:
-        """Send one request to the guardian and return its answer (see ``guardian``)."""
+        """Send one request to the guardian and return its answer (see ``guardian``).
+
+        Raises:
+            LabError: the guardian is gone.
+        """
         with self._lock:
+            self._asked += 1
             try:
-                self._socket.sendall(json.dumps(request).encode() + b"\n")
-                line = self._answers.readline()
+                self._socket.sendall(json.dumps(request | {"id": self._asked}).encode() + b"\n")
+                # A caller that a signal interrupted has left its answer behind.
+                while (answer := self._answer())["id"] != self._asked:
+                    pass
             except (OSError, ValueError):
-                line = b""
-        if not line:
-            raise LabError("the lab's guardian process is gone")
-        answer: dict[str, Any] = json.loads(line)
+                raise LabError("the lab's guardian process is gone") from None
+        return answer
+
+    def _answer(self) -> dict[str, Any]:
+        answer: dict[str, Any] = json.loads(self._answers.readline())  # ValueError at end of file
         return answer
 
 
