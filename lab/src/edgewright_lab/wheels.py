@@ -3,6 +3,7 @@
 import shutil
 import subprocess
 import sys
+import tempfile
 import venv
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -31,13 +32,11 @@ def unpack(wheel: Wheel, into: Path, *, uv: Path | None) -> None:
         LabError: it could not be fetched, or no file of it has an expected hash.
     """
     into.mkdir(parents=True, exist_ok=True)
-    requirements = into.with_name(into.name + ".requirements")
-    requirements.write_text(wheel.requirement() + "\n")
-    installer = [*_installer(into.parent, uv), "install", "--no-deps", "--require-hashes", "--quiet"]
-    try:
+    with tempfile.TemporaryDirectory(prefix="edgewright-wheel-") as scratch:
+        requirements = Path(scratch) / "requirements.txt"
+        requirements.write_text(wheel.requirement() + "\n")
+        installer = [*_installer(Path(scratch), uv), "install", "--no-deps", "--require-hashes", "--quiet"]
         _run([*installer, "--target", str(into), "-r", str(requirements)])
-    finally:
-        requirements.unlink()
 
 
 def _installer(scratch: Path, uv: Path | None) -> list[str]:
@@ -48,7 +47,7 @@ def _installer(scratch: Path, uv: Path | None) -> list[str]:
     pip = [sys.executable, "-m", "pip"]
     if subprocess.run([*pip, "--version"], capture_output=True, check=False).returncode == 0:
         return [*pip, "--disable-pip-version-check"]
-    home = scratch / ".pip"
+    home = scratch / "pip"
     venv.create(home, with_pip=True)
     return [str(home / "bin" / "python"), "-m", "pip", "--disable-pip-version-check"]
 
