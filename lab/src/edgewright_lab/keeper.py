@@ -40,7 +40,8 @@ class Kept:
 
     def kill(self) -> None:
         """SIGKILL it; it comes back within about a second."""
-        self.process.kill()
+        with self._lock:
+            self.process.kill()
 
     def hold(self, *, kill: bool = False) -> None:
         """Stop it (``kill``: by SIGKILL) and keep it down until ``release``."""

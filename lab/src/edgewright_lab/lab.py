@@ -118,6 +118,7 @@ class Lab:
 
     def stop(self) -> None:
         """End everything, in order, and remove the directory if it is a temporary one."""
+        self.keeper.stop()  # else it would start again what is being stopped
         self._cleanup.close()
 
     def _start(self) -> None:
@@ -139,7 +140,6 @@ class Lab:
             if store_ready:
                 store_ready.result()
         self.keeper.start()
-        self._cleanup.callback(self.keeper.stop)
         if settings.operator:
             self._start_operator()
         for number in range(1, settings.nodes + 1):
@@ -228,8 +228,11 @@ class Lab:
             raise LabError(f"{files.socket} is too long for a Unix socket: choose a shorter directory")
         files.root.mkdir(parents=True)
         files.directory.chmod(0o700)
-        node = {"apiVersion": "v1", "kind": "Node", "metadata": {"name": name}}
-        self.kubectl.apply(yaml.safe_dump(node))
+        self.kubectl.apply(yaml.safe_dump(_node_object(name)))
+        if self.settings.kubeconfig:  # a cluster of our own ends anyway
+            self._cleanup.callback(
+                self.kubectl, "delete", f"node/{name}", f"edgenode/{name}", "--ignore-not-found"
+            )
 
         def refresh() -> None:
             write_node_tokens(self.kubectl, name, files)
@@ -293,6 +296,16 @@ class Lab:
     ) -> dict[str, Any]:
         """Return an object once a condition's type is True or a predicate holds; see ``Kubectl.wait``."""
         return self.kubectl.wait(kind, name, namespace, until=until, timeout=timeout)
+
+
+def _node_object(name: str) -> dict[str, Any]:
+    """Return the core Node that tokens are bound to. It runs no kubelet, so no pod may be scheduled to it."""
+    return {
+        "apiVersion": "v1",
+        "kind": "Node",
+        "metadata": {"name": name},
+        "spec": {"unschedulable": True},
+    }
 
 
 def write_node_tokens(kubectl: Kubectl, name: str, files: NodeFiles) -> None:
