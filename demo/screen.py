@@ -59,8 +59,6 @@ def _target_row(target: Mapping[str, Any]) -> list[str]:
         target.get("candidate", ""),
         human_bytes(target.get("sizeBytes", 0)),
         _accuracy(accuracy) if accuracy else "–",
-        if accuracy
-        else "–",
         accuracy.get("evidence", "–"),
         f"{latency['ratio']} [{latency['ratioLow']}, {latency['ratioHigh']}]" if latency else "unproven",
         latency["evidence"] if latency else "–",
