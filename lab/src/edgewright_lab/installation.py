@@ -59,6 +59,8 @@ def install(kubectl: Kubectl, helm: Path, checkout: Path) -> None:
     namespaces += [_namespace(name) for name in (SYSTEM, NODES) if name not in present]
     kubectl.apply(yaml.safe_dump_all(namespaces))
     kubectl.apply(yaml.safe_dump_all(others))
+    # The storage of a new kind answers 429 for a moment, which kubectl waits out and a watch does not.
+    kubectl("get", ",".join(path.stem for path in (checkout / "crds").glob("*.yaml")), "--all-namespaces")
     _wait_for_policies(kubectl, others)
 
 
