@@ -83,17 +83,19 @@ class Guardian:
         return {"ended": {pid: self._ended[pid] for pid in request["poll"] if pid in self._ended}}
 
     def _send(self, pid: int, number: int, *, group: bool) -> bool:
-        # A child that is not reaped keeps its pid, and its group is named after it: no stranger can have it.
-        try:
-            if group:
+        # A child that is not reaped keeps its pid, and its group is named after it: neither can be a stranger's.
+        # Just after the fork the child has no group of its own yet, so it is signalled by its pid too.
+        reached = False
+        if pid in self._alive:
+            os.kill(pid, number)
+            reached = True
+        if group:
+            try:
                 os.killpg(pid, number)
-            elif pid in self._alive:
-                os.kill(pid, number)
-            else:
-                return False
-        except ProcessLookupError:
-            return False
-        return True
+                reached = True
+            except ProcessLookupError:
+                pass
+        return reached
 
     def _reap(self) -> None:
         while True:
