@@ -201,7 +201,7 @@ def deployments(root: Path) -> tuple[Deployment, ...]:
     found = []
     try:
         entries = sorted(path.name for path in (root / "deployments").iterdir())
-    except (FileNotFoundError, NotADirectoryError):
+    except OSError:
         return ()
     for entry in entries:
         namespace, _, name = entry.partition(".")
@@ -244,7 +244,7 @@ def read_server_reports(where: Deployment) -> Mapping[str, ServerReport | Malfor
     directory = where.path / SERVERS_DIRECTORY
     try:
         names = sorted(path.name for path in directory.iterdir())
-    except (FileNotFoundError, NotADirectoryError):
+    except OSError:
         return {}
     found: dict[str, ServerReport | Malformed] = {}
     for name in names:
