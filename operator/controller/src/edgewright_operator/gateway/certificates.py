@@ -6,7 +6,7 @@ never meets an unknown one. ``keeper`` stores what is made here.
 
 import ipaddress
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from typing import Final
 
@@ -29,7 +29,7 @@ class Pair:
     """A certificate and its private key, both PEM."""
 
     certificate: bytes
-    key: bytes
+    key: bytes = field(repr=False)
 
     def expires(self) -> datetime:
         """Return when the certificate ends, in UTC."""
