@@ -46,12 +46,9 @@ def install(kubectl: Kubectl, helm: Path, checkout: Path) -> None:
         d for path in sorted((checkout / "crds").glob("*.yaml")) for d in yaml.safe_load_all(path.read_text())
     ]
     kubectl.apply(yaml.safe_dump_all(crds))
-    kubectl(
-        "wait",
-        "--for=condition=Established",
-        "--timeout=30s",
-        *(f"crd/{c['metadata']['name']}" for c in crds),
-    )
+    # Not `kubectl wait`: it fails on a kind so new that it has no conditions yet.
+    for crd in crds:
+        kubectl.wait("crd", crd["metadata"]["name"], until="Established", timeout=30.0)
     rendered = render(helm, checkout / "charts" / "edgewright")
     namespaces, others = split(yaml.safe_load_all(rendered))
     present = {n["metadata"]["name"] for n in namespaces}
