@@ -319,3 +319,22 @@ def test_a_status_write_leaves_metadata_alone(
     callers[BOUND].must("PATCH", f"{OWN_NODE}/status", body, content=MERGE_PATCH)
     metadata = cluster.admin.must("GET", OWN_NODE)["metadata"]
     assert (metadata["labels"], metadata["annotations"]) == (LABELS, {"a": "b"})
+
+
+@pytest.mark.usefixtures("fleet", "callers")
+def test_a_gateway_token_opens_nothing_here(cluster: ChartCluster) -> None:
+    n1 = cluster.admin.must("GET", f"{NODES}/n1")
+    holder = cluster.account("edgewright-node", node=n1, audience="edgewright")
+    assert holder.call("GET", f"{ASSIGNMENTS}/n1").code == 401
+
+
+def test_a_deleted_node_takes_its_tokens_along(cluster: ChartCluster) -> None:
+    """The API server remembers an accepted token for ten seconds."""
+    lost = cluster.admin.must("POST", NODES, node("lost"))
+    thief = cluster.account("edgewright-node", node=lost)
+    assert thief.call("GET", ASSIGNMENTS).code == 200
+    cluster.admin.must("DELETE", f"{NODES}/lost")
+    deadline = time.monotonic() + 20
+    while thief.call("GET", ASSIGNMENTS).code != 401:
+        assert time.monotonic() < deadline, "the token still opens the door"
+        time.sleep(0.2)

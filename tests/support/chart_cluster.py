@@ -56,14 +56,17 @@ class ChartCluster:
         """Run kubectl and return what it printed on either stream; a failure fails the test."""
         return self._run(str(self.tools.kubectl), "--kubeconfig", str(self.kubeconfig), *arguments)
 
-    def account(self, name: str, *, node: JSON | None = None) -> ApiClient:
+    def account(self, name: str, *, node: JSON | None = None, audience: str = "") -> ApiClient:
         """Return a client with a token of a ServiceAccount in the operator's namespace.
 
         Args:
             name: The ServiceAccount.
             node: The Node object that the token is bound to, as the API server returned it.
+            audience: Whom the token is for; empty is the API server.
         """
         spec: dict[str, Any] = {"expirationSeconds": 3600}
+        if audience:
+            spec["audiences"] = [audience]
         if node is not None:
             metadata = node["metadata"]
             spec["boundObjectRef"] = {"apiVersion": "v1", "kind": "Node"} | {
@@ -91,11 +94,9 @@ def chart_cluster(directory: Path) -> Iterator[ChartCluster]:
         plane = control_plane.start(directory, built, processes, silent)
         client, bare = admin(plane.kubeconfig, directory)
         cluster = ChartCluster(client, commands(), plane.kubeconfig, bare)
-        cluster.helm(
-            "install", "edgewright-crds", str(CHARTS / "edgewright-crds"), "-n", SYSTEM, "--create-namespace"
-        )
-        cluster.kubectl("wait", "--for=condition=Established", "crd", "--all", "--timeout=30s")
-        cluster.helm("install", "edgewright", str(CHARTS / "edgewright"), "-n", SYSTEM, *settings_of(VALUES))
+        kinds, operator = str(CHARTS / "edgewright-crds"), str(CHARTS / "edgewright")
+        cluster.helm("install", "edgewright-crds", kinds, "-n", SYSTEM, "--create-namespace", "--wait")
+        cluster.helm("install", "edgewright", operator, "-n", SYSTEM, *settings_of(VALUES))
         yield cluster
         plane.stop()
     finally:
