@@ -37,7 +37,7 @@ check: setup  ## format, lint, types, import contracts, generated files
 	.venv/bin/ruff check --quiet .
 	.venv/bin/mypy operator/api/src operator/build/src operator/controller/src edge-node/src cli/src lab/src demo tests bench
 	.venv/bin/lint-imports --config .importlinter
-	$(PY) -m edgewright_api.crd --check
+	$(PY) -m edgewright_api.crd --check && $(PY) -m edgewright_api.spec --check
 
 unit: setup  ## unit tests: no I/O, two seconds each at most
 	.venv/bin/pytest tests/unit --timeout=2 -q
@@ -48,8 +48,8 @@ integration: binaries  ## integration tests on the real API server, object store
 fix: setup  ## format and mend what can be mended
 	.venv/bin/ruff format . && .venv/bin/ruff check --fix .
 
-crds: setup  ## write crds/ and the chart's copy from the models
-	$(PY) -m edgewright_api.crd
+crds: setup  ## write crds/, the chart's copy and the tables of docs/spec from the models
+	$(PY) -m edgewright_api.crd && $(PY) -m edgewright_api.spec
 
 bench: binaries  ## benchmarks against peers; tables and bench/results/*.json
 	$(PY) -m bench
