@@ -49,6 +49,7 @@ class Reason(StrEnum):
     BUILDER_FAILED = "BuilderFailed"
     BUILDER_REPORT_INVALID = "BuilderReportInvalid"
     STORE_UNAVAILABLE = "StoreUnavailable"
+    API_SERVER_UNAVAILABLE = "ApiServerUnavailable"
     # On nodes.
     SERVED_NAME_TAKEN = "ServedNameTaken"
     NO_VARIANT_FITS = "NoVariantFits"

@@ -104,7 +104,9 @@ class WorkQueue(Generic[K]):
             self._wake.clear()
             due = self._agenda.next_due()
             try:
-                await asyncio.wait_for(self._wake.wait(), None if due is None else max(0.0, due - self._clock()))
+                await asyncio.wait_for(
+                    self._wake.wait(), None if due is None else max(0.0, due - self._clock())
+                )
             except TimeoutError:
                 continue
 

@@ -15,6 +15,9 @@ from typing import Any, Final, Self
 import aiohttp
 import msgspec
 
+from edgewright_api.errors import TransientError
+from edgewright_api.reasons import Reason
+
 REQUEST_SECONDS: Final = 60.0
 """How long one answer may take, a page of a list included."""
 
@@ -25,14 +28,15 @@ _SERVICE_ACCOUNT: Final = Path("/var/run/secrets/kubernetes.io/serviceaccount")
 _NO_BODY: Final[Mapping[str, str]] = {}
 
 
-class ApiError(Exception):
-    """The API server refused, or was not reached (``status`` 0).
-
-    Never a condition of an object: the next reconcile decides anew.
-    """
+class ApiError(TransientError):
+    """The API server refused, or was not reached (``status`` 0). The next visit decides anew."""
 
     def __init__(self, status: int, what: str) -> None:
-        super().__init__(f"the API server answers {status}: {what}" if status else f"no API server: {what}")
+        super().__init__(
+            Reason.API_SERVER_UNAVAILABLE,
+            f"the API server answers {status}: {what}" if status else f"no API server: {what}",
+            remedy="It is tried again",
+        )
         self.status = status
 
 

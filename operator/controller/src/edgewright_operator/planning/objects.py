@@ -154,7 +154,8 @@ class NodeAssignment(Struct, frozen=True, rename="camel"):
 
     def places(self) -> Iterable[tuple[str, str]]:
         """Return the deployments (namespace, name) that this object tells of, in spec or in status."""
-        return {item.deployment.place for item in (*self.spec.assignments, *self.status.assignments)}
+        wanted = {entry.deployment.place for entry in self.spec.assignments}
+        return wanted | {entry.deployment.place for entry in self.status.assignments}
 
     def manifest_digests(self) -> frozenset[str]:
         """Return the artifacts that the node is to have."""

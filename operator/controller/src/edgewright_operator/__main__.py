@@ -1,0 +1,43 @@
+"""The operator's process: the one place that reads the environment and the clock."""
+
+import asyncio
+import contextlib
+import logging
+import os
+import signal
+import sys
+from datetime import UTC, datetime
+
+from edgewright_operator.app import Operator
+from edgewright_operator.settings import Settings, SettingsError
+
+
+def main() -> int:
+    """Run the operator until SIGTERM or SIGINT; return the exit status."""
+    try:
+        settings = Settings.from_env(os.environ)
+        connection = settings.connection(os.environ)
+    except SettingsError as e:
+        print(f"edgewright-operator: {e}", file=sys.stderr)
+        return 2
+    logging.basicConfig(
+        level=settings.log_level, format="%(asctime)s %(levelname)s %(name)s %(message)s", stream=sys.stderr
+    )
+    logging.getLogger("kopf").setLevel(logging.WARNING)
+    operator = Operator(settings, connection, os.environ.get("PATH", os.defpath), lambda: datetime.now(UTC))
+    return asyncio.run(_run(operator))
+
+
+async def _run(operator: Operator) -> int:
+    loop, task = asyncio.get_running_loop(), asyncio.current_task()
+    if task is None:
+        raise RuntimeError("not in a task")
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, task.cancel)
+    with contextlib.suppress(asyncio.CancelledError):
+        await operator.run()
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,161 @@
+"""Revisions: what a model asks, resolved to digests; its name; what its verdicts mean; which one a version names."""
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+from edgewright_api.canonical import digest_value
+from edgewright_api.conditions import (
+    ConditionType,
+    Status,
+    Summary,
+    apply_summary,
+    complete,
+    find,
+    stalled,
+    working,
+)
+from edgewright_api.edgemodel import EdgeModel
+from edgewright_api.edgetarget import EdgeTarget
+from edgewright_api.errors import StalledError
+from edgewright_api.modelrevision import (
+    ModelRevision,
+    ModelRevisionSpec,
+    ModelRevisionStatus,
+    ResolvedContent,
+    ResolvedData,
+    RevisionTarget,
+)
+from edgewright_api.reasons import Reason
+from edgewright_api.verdicts import TargetResult, Verdict
+from edgewright_operator.planning.builds import BuildState
+
+
+@dataclass(frozen=True, slots=True)
+class Pins:
+    """What the model's addresses were resolved to."""
+
+    source: ResolvedContent
+    data: ResolvedData
+
+
+def content(model: EdgeModel, targets: Mapping[str, EdgeTarget], pins: Pins) -> ModelRevisionSpec:
+    """Return everything that shapes the build of ``model``: digests, and a snapshot of each EdgeTarget.
+
+    Raises:
+        KeyError: ``targets`` lacks one that the model names.
+    """
+    spec = model.spec
+    return ModelRevisionSpec(
+        model=model.metadata.name,
+        version=spec.version,
+        source=pins.source,
+        interface=spec.interface,
+        data=pins.data,
+        metrics=spec.metrics,
+        requirements=spec.requirements,
+        objectives=spec.objectives,
+        targets=tuple(
+            RevisionTarget(
+                name=t.name,
+                required=t.required,
+                budgets=t.budgets,
+                evidence=t.evidence,
+                target=targets[t.name].spec,
+            )
+            for t in spec.targets
+        ),
+        optimization=spec.optimization,
+    )
+
+
+def revision_name(spec: ModelRevisionSpec) -> str:
+    """Return ``<model>-<10 hex of its content>``."""
+    return f"{spec.model}-{digest_value(spec.to_wire()).removeprefix('sha256:')[:10]}"
+
+
+def content_conflict(spec: ModelRevisionSpec, known: Iterable[ModelRevision]) -> ModelRevision | None:
+    """Return the oldest revision that gave this version other content: another source or interface."""
+    for revision in sorted(known, key=_age):
+        if revision.spec.version != spec.version:
+            continue
+        interface = revision.spec.interface or revision.status.interface
+        if revision.spec.source.digest != spec.source.digest:
+            return revision
+        if interface is not None and spec.interface is not None and interface != spec.interface:
+            return revision
+    return None
+
+
+def is_ready(revision: ModelRevision) -> bool:
+    """Return whether every required target was accepted and published."""
+    return _is(revision, ConditionType.READY)
+
+
+def is_settled(revision: ModelRevision) -> bool:
+    """Return whether the build has ended, well or not: nothing is left to do for this revision."""
+    return _is(revision, ConditionType.READY) or _is(revision, ConditionType.STALLED)
+
+
+def judge(results: Sequence[TargetResult]) -> Summary:
+    """Return what the verdicts mean for the whole revision: required targets decide.
+
+    One cause is passed on by its own reason; several become RequiredTargetRejected.
+    """
+    refused = [r for r in results if r.required and r.verdict is not Verdict.ACCEPTED]
+    accepted = sum(r.verdict is Verdict.ACCEPTED for r in results)
+    if refused:
+        causes = {r.reason for r in refused}
+        reason = Reason(causes.pop()) if len(causes) == 1 else Reason.REQUIRED_TARGET_REJECTED
+        return stalled(reason, "; ".join(f"{r.name}: {r.verdict}, {r.reason}: {r.message}" for r in refused))
+    if not accepted:
+        return stalled(Reason.NO_CANDIDATE, f"none of {len(results)} targets has an accepted artifact")
+    return complete(f"{accepted} of {len(results)} targets accepted")
+
+
+def status_of(revision: ModelRevision, build: BuildState, now: datetime) -> ModelRevisionStatus:
+    """Return what to tell of a revision whose build is where ``build`` says."""
+    old, generation = revision.status, revision.metadata.generation
+    update: dict[str, Any] = {"observed_generation": generation, "progress": build.progress}
+    if build.published is not None:
+        published = build.published
+        summary = judge(published.targets)
+        update |= {
+            "index_digest": published.index_digest,
+            "interface": published.interface,
+            "targets": published.targets,
+            "passes_run": published.passes_run,
+            "passes_cached": published.passes_cached,
+        }
+    elif isinstance(build.failure, StalledError):
+        summary = stalled(build.failure.reason, str(build.failure))
+    elif build.failure is not None:
+        summary = working(build.failure.reason, str(build.failure))
+    else:
+        done, total = build.progress.passes_done, build.progress.passes_total
+        summary = working(Reason.BUILDING, f"{done} of {total} passes done")
+    update["conditions"] = apply_summary(
+        old.conditions, summary, generation=generation, now=now.isoformat(timespec="seconds")
+    )
+    return old.model_copy(update=update)
+
+
+def newest_ready(
+    revisions: Iterable[ModelRevision], version: str, preferred: str = ""
+) -> ModelRevision | None:
+    """Return the Ready revision of ``version`` to follow: ``preferred`` if it is one, else the newest."""
+    ready = [r for r in revisions if r.spec.version == version and is_ready(r)]
+    for revision in ready:
+        if revision.metadata.name == preferred:
+            return revision
+    return max(ready, key=_age, default=None)
+
+
+def _age(revision: ModelRevision) -> tuple[str, str]:
+    return (revision.metadata.creation_timestamp or "", revision.metadata.name)
+
+
+def _is(revision: ModelRevision, kind: ConditionType) -> bool:
+    found = find(revision.status.conditions, kind)
+    return found is not None and found.status is Status.TRUE

@@ -1,0 +1,201 @@
+"""One visit to one object: observe, plan, execute, report. The same sentence for every kind."""
+
+import logging
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from typing import Final, Protocol
+
+from edgewright_api.conditions import ConditionType, Status
+from edgewright_api.edgemodel import EdgeModelSpec
+from edgewright_api.errors import EdgewrightError, TransientError
+from edgewright_api.modelrevision import ResolvedContent, ResolvedData
+from edgewright_api.reasons import Reason
+from edgewright_operator.cluster import observe
+from edgewright_operator.cluster.cache import Cache, Memory
+from edgewright_operator.cluster.client import Conflict, NotFound
+from edgewright_operator.cluster.execute import Executor
+from edgewright_operator.metrics import Metrics
+from edgewright_operator.planning import deployments, models, nodes, reachability, revisions
+from edgewright_operator.planning.builds import Builds
+from edgewright_operator.planning.objects import EdgeNode, Key, Kind
+from edgewright_operator.planning.plan import Assign, SetReachable, WriteStatus
+
+_LOG: Final = logging.getLogger(__name__)
+CONFLICT_SECONDS: Final = 0.2
+"""How soon a decision is made anew that rested on something outdated."""
+
+
+class Resolver(Protocol):
+    """Turns an address into a digest."""
+
+    async def resolve(self, uri: str) -> ResolvedContent:
+        """Raises TransientError or StalledError."""
+        ...
+
+
+@dataclass(slots=True, kw_only=True)
+class Reconciler:
+    """Visits objects. Everything it knows is in the cache and the memory; everything it does goes through ``do``."""
+
+    cache: Cache
+    memory: Memory
+    do: Executor
+    builds: Builds
+    sources: Resolver
+    mark: Callable[[Key], None]
+    now: Callable[[], datetime]
+    seconds: Callable[[], float]
+    metrics: Metrics
+    deadline: timedelta
+    removal_delay: timedelta
+
+    async def visit(self, key: Key) -> float | None:
+        """Visit one object; return after how many seconds it is to be visited again, or None."""
+        start = self.seconds()
+        outcome = "error"
+        try:
+            after = await self._visit(key)
+            outcome = "ok"
+        except NotFound:
+            after, outcome = None, "gone"  # deleted meanwhile: the event that tells it may be on its way
+        except Conflict:
+            after, outcome = CONFLICT_SECONDS, "conflict"
+        finally:
+            self.metrics.reconciles.labels(key.kind.value, outcome).inc()
+            self.metrics.duration.labels(key.kind.value).observe(self.seconds() - start)
+        return after
+
+    async def _visit(self, key: Key) -> float | None:
+        match key.kind:
+            case Kind.MODEL:
+                return await self._model(key)
+            case Kind.REVISION:
+                return await self._revision(key)
+            case Kind.DEPLOYMENT:
+                return await self._deployment(key)
+            case Kind.NODE:
+                return await self._node(key)
+            case _:
+                raise ValueError(f"nothing reconciles a {key.kind}")
+
+    async def _model(self, key: Key) -> float | None:
+        seen = observe.model(self.cache, key)
+        if seen is None:
+            return None  # its revisions are the collector's; nodes keep what they run
+        pins: revisions.Pins | EdgewrightError | None = models.known_pins(seen)
+        if pins is None and not models.missing_targets(seen):
+            pins = await self._resolve(seen.model.spec)
+        decided = models.plan(seen, pins, now=self.now(), deadline=self.deadline)
+        if decided.create is not None:
+            await self.do.run(decided.create)
+        if decided.status != seen.model.status:
+            await self.do.run(
+                WriteStatus(key, seen.model.metadata.resource_version, decided.status.to_wire())
+            )
+        return decided.requeue_after
+
+    async def _resolve(self, spec: EdgeModelSpec) -> revisions.Pins | EdgewrightError:
+        try:
+            source = await self.sources.resolve(spec.source.uri)
+            calibration = await self.sources.resolve(spec.data.calibration.uri)
+            acceptance = await self.sources.resolve(spec.data.acceptance.uri)
+        except EdgewrightError as e:
+            return e
+        return revisions.Pins(source, ResolvedData(calibration=calibration, acceptance=acceptance))
+
+    async def _revision(self, key: Key) -> float | None:
+        revision = self.cache.revisions.get(key.namespace, key.name)
+        if revision is None or revisions.is_settled(revision):
+            self.builds.forget(key.namespace, key.name)
+            return None
+        state = self.builds.ensure(revision)
+        status = revisions.status_of(revision, state, self.now())
+        if status != revision.status:
+            await self.do.run(WriteStatus(key, revision.metadata.resource_version, status.to_wire()))
+        if state.published is not None:
+            self.metrics.passes.labels("run").inc(state.published.passes_run)
+            self.metrics.passes.labels("cached").inc(state.published.passes_cached)
+        if isinstance(state.failure, TransientError):
+            self.builds.forget(key.namespace, key.name)
+            raise state.failure  # the queue waits longer each time
+        return None
+
+    async def _deployment(self, key: Key) -> float | None:
+        place = (key.namespace, key.name)
+        seen = observe.deployment(self.cache, self.memory, key)
+        if seen is None:
+            for node in self.memory.wishes.pop(place, {}):
+                self.mark(Key(Kind.NODE, "", node))
+            return None
+        decided = deployments.plan(seen, now=self.now(), deadline=self.deadline)
+        if decided.wishes is not None:
+            before = self.memory.wishes.get(place, {})
+            self.memory.wishes[place] = decided.wishes
+            for node in before.keys() | decided.wishes.keys():
+                if before.get(node) != decided.wishes.get(node):
+                    self.mark(Key(Kind.NODE, "", node))
+        if decided.status != seen.deployment.status:
+            await self.do.run(
+                WriteStatus(key, seen.deployment.metadata.resource_version, decided.status.to_wire())
+            )
+        return decided.requeue_after
+
+    async def _node(self, key: Key) -> float | None:
+        node = self.cache.nodes.get("", key.name)
+        if node is None:
+            self.memory.refusals.pop(key.name, None)
+            return None
+        heard = await self._reachable(node)
+        self._note_missing(key.name)
+        seen = observe.node(self.cache, self.memory, key)
+        composed = nodes.compose(seen, now=self.now(), removal_delay=self.removal_delay)
+        if composed.changed:
+            version = seen.assignment.metadata.resource_version if seen.assignment else None
+            await self.do.run(Assign(key.name, node.metadata.uid, composed.spec, version))
+        self._note_refusals(key.name, composed.refusals)
+        return min((s for s in (heard, composed.requeue_after) if s is not None), default=None)
+
+    async def _reachable(self, node: EdgeNode) -> float | None:
+        """Write the condition Reachable when it changes; return when silence may change it."""
+        name, now = node.metadata.name, self.now()
+        before = next((c for c in node.status.conditions if c.type == ConditionType.REACHABLE), None)
+        judged = reachability.judge(
+            observe.heartbeat(self.cache, self.memory, name),
+            renewed=observe.renewed(self.cache, name),
+            before=None if before is None else before.status == Status.TRUE,
+            now=now,
+        )
+        if before is None or (before.status == Status.TRUE) != judged.reachable:
+            heard = "the node renews its Lease" if judged.reachable else "the node has not renewed its Lease"
+            condition = {
+                "type": ConditionType.REACHABLE.value,
+                "status": (Status.TRUE if judged.reachable else Status.FALSE).value,
+                "observedGeneration": node.metadata.generation,
+                "lastTransitionTime": now.astimezone(UTC).isoformat(timespec="seconds"),
+                "reason": (Reason.NODE_HEARD if judged.reachable else Reason.NODE_SILENT).value,
+                "message": heard,
+            }
+            await self.do.run(SetReachable(name, condition))
+        return judged.requeue_after
+
+    def _note_missing(self, node: str) -> None:
+        """Remember since when the deployments of this node's entries are missed."""
+        assignment = self.cache.assignments.get("", node)
+        missed = nodes.missed(assignment, self.existing())
+        for entry in assignment.spec.assignments if assignment else ():
+            if entry.deployment in missed:
+                self.memory.gone_since.setdefault(entry.deployment, self.now())
+            else:
+                self.memory.gone_since.pop(entry.deployment, None)
+
+    def existing(self) -> frozenset[tuple[str, str]]:
+        """Return namespace and name of every EdgeDeployment."""
+        return frozenset((d.metadata.namespace or "", d.metadata.name) for d in self.cache.deployments.all())
+
+    def _note_refusals(self, node: str, refusals: tuple[nodes.Refusal, ...]) -> None:
+        before = self.memory.refusals.get(node, ())
+        if before != refusals:
+            self.memory.refusals[node] = refusals
+            for refusal in {*before, *refusals}:
+                self.mark(Key(Kind.DEPLOYMENT, *refusal.place))
