@@ -117,6 +117,12 @@ CASES: Final = (
     Case("delete-all", "DELETE", EDGE_NODES, refused=RBAC),
     # Status of EdgeNode.
     Case("report", "PATCH", f"{OWN_NODE}/status", _conditions(READY, REACHABLE)),
+    Case(
+        "report-without-what-is-empty",
+        "PATCH",
+        f"{OWN_NODE}/status",
+        _conditions(READY, {k: v for k, v in REACHABLE.items() if k != "message"}),
+    ),
     Case("report-of-another", "PATCH", f"{OTHER_NODE}/status", _conditions(READY, REACHABLE), refused=OTHER),
     Case(
         "report-without-node",
@@ -133,6 +139,13 @@ CASES: Final = (
         "PATCH",
         f"{OWN_NODE}/status",
         _conditions(condition("Reachable", "False")),
+        refused="Reachable",
+    ),
+    Case(
+        "date-reachable",
+        "PATCH",
+        f"{OWN_NODE}/status",
+        _conditions(REACHABLE | {"lastTransitionTime": "2026-11-25T12:00:01Z"}),
         refused="Reachable",
     ),
     Case(
