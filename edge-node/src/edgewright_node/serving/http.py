@@ -108,6 +108,7 @@ class Connection(asyncio.BufferedProtocol):
         self._filled = 0
         self._direct_method = b""
         self._direct_last = False
+        self._unseen = 0
         self._clear()
 
     def _clear(self) -> None:
@@ -262,9 +263,15 @@ class Connection(asyncio.BufferedProtocol):
     # Requests
 
     def _feed(self, data: memoryview) -> None:
+        waiting, size = len(self.queue), self._size
         try:
             self._parser.feed_data(data)
-            self._receive_directly()
+            if len(self.queue) != waiting:
+                self._unseen = 0
+            elif self._in_body and self._length is not None:
+                self._receive_directly()
+            else:
+                self._count_unseen(len(data) - (self._size - size))
         except httptools.HttpParserUpgrade:
             # Upgrades are ignored, as HTTP allows; the parser has thrown away what follows the head.
             if self.queue:
@@ -277,12 +284,22 @@ class Connection(asyncio.BufferedProtocol):
             self._refuse(self._error or InvalidRequest("the request cannot be read"))
         except httptools.HttpParserError as e:
             self._refuse(InvalidRequest(f"this is not HTTP/1.1: {e}"))
-        except Overloaded as e:
+        except RequestError as e:
             self._refuse(e)
+
+    def _count_unseen(self, size: int) -> None:
+        """Bound what the parser keeps to itself: half a header, which it shows only when it is whole.
+
+        The framing of a chunked body counts too; chunks of one byte are allowed, and are five of framing.
+        """
+        self._unseen += size
+        if self._unseen > self.hub.limits.head_bytes + 8 * self._size:
+            raise HeadTooLarge(f"a request's head has at most {self.hub.limits.head_bytes} bytes")
 
     def _receive_directly(self) -> None:
         """Receive the rest of a large body without the parser, which would copy it twice."""
-        if not self._in_body or self._length is None or self._length <= _DIRECT_BYTES or self._refusing:
+        self._unseen = 0
+        if self._length is None or self._length <= _DIRECT_BYTES or self._refusing:
             return
         self._hold(self._length)
         self._direct = bytearray(self._length)
