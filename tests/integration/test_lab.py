@@ -20,7 +20,8 @@ from edgewright_lab.errors import LabError
 from edgewright_lab.installation import NODE_ACCOUNT, OPERATOR_ACCOUNT, SYSTEM
 from edgewright_lab.instances import Instance
 from edgewright_lab.lab import Lab
-from edgewright_lab.settings import LabSettings
+from edgewright_lab.settings import ExternalStore, LabSettings
+from edgewright_lab.store import Store
 
 PIECES = LabSettings.from_env(nodes=0, operator=False)
 NODE_NAME = "authentication.kubernetes.io/node-name"
@@ -161,6 +162,31 @@ def test_two_labs_run_side_by_side_and_leave_nothing(tmp_path: Path) -> None:
     assert [processes_in(directory) for directory in directories] == [{}, {}]
     assert [url for url in urls if is_listening(url)] == []
     assert [directory for directory in directories if directory.exists()] == []
+
+
+def test_what_exists_already_is_used_and_outlives_the_lab(
+    control_plane: Lab, store: Store, tmp_path: Path
+) -> None:
+    settings = LabSettings.from_env(
+        nodes=0,
+        operator=False,
+        kubeconfig=control_plane.kubeconfig,
+        external_store=ExternalStore(
+            endpoint=store.endpoint,
+            access_key=store.access_key,
+            secret_key=store.secret_key,
+            bucket=store.bucket,
+        ),
+    )
+    (tmp_path / "file").write_text("content")
+    with Lab(settings) as lab:
+        assert lab.cluster.url == control_plane.cluster.url
+        assert lab.cluster.ca.read_bytes() == control_plane.cluster.ca.read_bytes()
+        lab.upload(tmp_path / "file", "kept")
+    assert control_plane.kubectl.get("namespace", SYSTEM) is not None
+    client = store.client()
+    assert client.get_object(Bucket=store.bucket, Key="kept")["Body"].read() == b"content"
+    client.close()
 
 
 def test_a_start_that_fails_leaves_nothing(tmp_path: Path) -> None:
