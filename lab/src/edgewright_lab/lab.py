@@ -18,15 +18,16 @@ from edgewright_lab.errors import LabError
 from edgewright_lab.files import replace
 from edgewright_lab.keeper import Keeper
 from edgewright_lab.kube import Kubectl, server_of
-from edgewright_lab.parts import (
-    Cluster,
+from edgewright_lab.nodes import (
+    LaunchedServer,
     NodeFiles,
     NodeHandle,
-    OperatorHandle,
     agent_command,
-    operator_command,
+    node_object,
     server_command,
+    write_tokens,
 )
+from edgewright_lab.operators import Cluster, LaunchedOperator, OperatorHandle, operator_command
 from edgewright_lab.ports import free_ports
 from edgewright_lab.probes import answers
 from edgewright_lab.processes import Processes
@@ -37,7 +38,6 @@ from edgewright_lab.tools import Tools, tools
 _TOKEN_REFRESH_SECONDS = 20 * 60.0  # of the hour that a token lives
 _CA_REFRESH_SECONDS = 30.0
 _READY_SECONDS = 60.0
-_UNIX_SOCKET_BYTES = 100  # the kernel's limit is 108
 
 T = TypeVar("T")
 
@@ -140,10 +140,13 @@ class Lab:
             if store_ready:
                 store_ready.result()
         self.keeper.start()
-        if settings.operator:
-            self._start_operator()
-        for number in range(1, settings.nodes + 1):
-            self._start_node(f"edge-{number}")
+        # Interpreters start side by side; only the agents need the operator, for its gateway.
+        operator = self._launch_operator() if settings.operator else None
+        servers = [self._launch_server(f"edge-{number}") for number in range(1, settings.nodes + 1)]
+        if operator:
+            self._wait_for_operator(operator)
+        for server in servers:
+            self._launch_agent(server)
         self._wait_for_nodes()
 
     def _start_cluster_and_install(self, cache: Cache) -> None:
@@ -177,7 +180,7 @@ class Lab:
             self._cleanup.callback(self._store.stop)
         self._report(f"object store at {self._store.endpoint}")
 
-    def _start_operator(self) -> None:
+    def _launch_operator(self) -> LaunchedOperator:
         directory = self.directory / "operator"
         directory.mkdir(mode=0o700)
         token = directory / "token"
@@ -201,12 +204,15 @@ class Lab:
             )
         )
         self._cleanup.callback(process.stop)
-        url = f"http://127.0.0.1:{http_port}"
-        process.wait_ready(lambda: answers(f"{url}/readyz"), timeout=_READY_SECONDS)
-        self._operator = OperatorHandle(self.keeper.keep(process), url, f"https://127.0.0.1:{gateway_port}")
+        return LaunchedOperator(process, f"http://127.0.0.1:{http_port}", f"https://127.0.0.1:{gateway_port}")
+
+    def _wait_for_operator(self, launched: LaunchedOperator) -> None:
+        launched.process.wait_ready(partial(answers, f"{launched.url}/readyz"), timeout=_READY_SECONDS)
+        kept = self.keeper.keep(launched.process)
+        self._operator = OperatorHandle(kept, launched.url, launched.gateway_url)
         self._refresh_gateway_ca()
         self.keeper.every(_CA_REFRESH_SECONDS, self._refresh_gateway_ca)
-        self._report(f"operator at {url}, gateway at {self._operator.gateway_url}")
+        self._report(f"operator at {launched.url}, gateway at {launched.gateway_url}")
 
     @property
     def _gateway_ca(self) -> Path:
@@ -222,45 +228,43 @@ class Lab:
         )
         replace(self._gateway_ca, found["data"]["ca.crt"])
 
-    def _start_node(self, name: str) -> None:
-        files = NodeFiles(self.directory / "nodes" / name, self.directory / "run" / f"{name}.sock")
-        if len(str(files.socket).encode()) > _UNIX_SOCKET_BYTES:
-            raise LabError(f"{files.socket} is too long for a Unix socket: choose a shorter directory")
-        files.root.mkdir(parents=True)
-        files.directory.chmod(0o700)
-        self.kubectl.apply(yaml.safe_dump(_node_object(name)))
+    def _launch_server(self, name: str) -> LaunchedServer:
+        """Register the core Node, mint its tokens and start its server, which needs neither."""
+        files = NodeFiles.create(self.directory, name)
         if self.settings.kubeconfig:  # a cluster of our own ends anyway
             self._cleanup.callback(
                 self.kubectl, "delete", f"node/{name}", f"edgenode/{name}", "--ignore-not-found"
             )
-
-        def refresh() -> None:
-            write_node_tokens(self.kubectl, name, files)
-
+        self.kubectl.apply(yaml.safe_dump(node_object(name)))
+        refresh = partial(write_tokens, self.kubectl, name, files)
         refresh()
         self.keeper.every(_TOKEN_REFRESH_SECONDS, refresh)
-        http_port, metrics_port = free_ports(2)
-        server = self.processes.start(server_command(name, files, http_port=http_port))
-        self._cleanup.callback(server.stop)
-        agent = self.processes.start(
+        (port,) = free_ports(1)
+        process = self.processes.start(server_command(name, files, http_port=port))
+        self._cleanup.callback(process.stop)
+        return LaunchedServer(name, files, port, process)
+
+    def _launch_agent(self, server: LaunchedServer) -> None:
+        (metrics_port,) = free_ports(1)
+        process = self.processes.start(
             agent_command(
-                name,
-                files,
+                server.name,
+                server.files,
                 cluster=self.cluster,
                 gateway=self.operator.gateway_url,
                 gateway_ca=self._gateway_ca,
                 metrics_port=metrics_port,
             )
         )
-        self._cleanup.callback(agent.stop)
-        self.nodes[name] = NodeHandle(
-            name=name,
-            root=files.root,
-            http_url=f"http://127.0.0.1:{http_port}",
-            uds=files.socket,
+        self._cleanup.callback(process.stop)
+        self.nodes[server.name] = NodeHandle(
+            name=server.name,
+            root=server.files.root,
+            http_url=f"http://127.0.0.1:{server.port}",
+            uds=server.files.socket,
             metrics_url=f"http://127.0.0.1:{metrics_port}/metrics",
-            agent=self.keeper.keep(agent),
-            server=self.keeper.keep(server),
+            agent=self.keeper.keep(process),
+            server=self.keeper.keep(server.process),
         )
 
     def _wait_for_nodes(self) -> None:
@@ -296,28 +300,6 @@ class Lab:
     ) -> dict[str, Any]:
         """Return an object once a condition's type is True or a predicate holds; see ``Kubectl.wait``."""
         return self.kubectl.wait(kind, name, namespace, until=until, timeout=timeout)
-
-
-def _node_object(name: str) -> dict[str, Any]:
-    """Return the core Node that tokens are bound to. It runs no kubelet, so no pod may be scheduled to it."""
-    return {
-        "apiVersion": "v1",
-        "kind": "Node",
-        "metadata": {"name": name},
-        "spec": {"unschedulable": True},
-    }
-
-
-def write_node_tokens(kubectl: Kubectl, name: str, files: NodeFiles) -> None:
-    """Write a node's two tokens, bound to its Node object: for the API server and for the gateway."""
-    node = kubectl.get("node", name)
-    if node is None:
-        raise LabError(f"Node {name} is gone, so its tokens cannot be renewed")
-    account = installation.NODE_ACCOUNT
-    replace(files.api_token, kubectl.token(account, installation.SYSTEM, node=node))
-    replace(
-        files.gateway_token, kubectl.token(account, installation.SYSTEM, node=node, audience="edgewright")
-    )
 
 
 def _present(part: T | None, what: str) -> T:

@@ -14,7 +14,8 @@ from edgewright_lab.installation import split
 from edgewright_lab.instances import Instance
 from edgewright_lab.keeper import restart_delay
 from edgewright_lab.kube import condition
-from edgewright_lab.parts import Cluster, NodeFiles, agent_command, operator_command, server_command
+from edgewright_lab.nodes import NodeFiles, agent_command, server_command
+from edgewright_lab.operators import Cluster, operator_command
 from edgewright_lab.store import Store
 from edgewright_lab.wheels import Wheel
 

@@ -1,33 +1,20 @@
-"""Edgewright's own processes in a lab: the operator, and per node an agent and a server."""
+"""How a lab runs an edge node: a directory, an agent and a server, and tokens bound to a Node object."""
 
 import sys
-from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any, Self
 
-from edgewright_lab.installation import SYSTEM
+from edgewright_lab.errors import LabError
+from edgewright_lab.files import replace
+from edgewright_lab.installation import NODE_ACCOUNT, SYSTEM
 from edgewright_lab.keeper import Kept
-from edgewright_lab.processes import Command
-from edgewright_lab.store import REGION, Store
+from edgewright_lab.kube import Kubectl
+from edgewright_lab.operators import Cluster
+from edgewright_lab.processes import Command, Process
 
-
-@dataclass(frozen=True, slots=True)
-class Cluster:
-    """The API server, as operator and agents reach it: no administrator's credentials."""
-
-    url: str
-    ca: Path
-
-
-@dataclass(frozen=True, slots=True)
-class OperatorHandle:
-    """A running operator."""
-
-    kept: Kept
-    url: str
-    """Of /healthz, /readyz and /metrics."""
-
-    gateway_url: str
+_GATEWAY_AUDIENCE = "edgewright"
+_UNIX_SOCKET_BYTES = 100  # the kernel's limit is 108
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,6 +45,20 @@ class NodeFiles:
     directory: Path
     socket: Path
 
+    @classmethod
+    def create(cls, lab: Path, name: str) -> Self:
+        """Make the directories of a node in those of a lab.
+
+        Raises:
+            LabError: the path of its socket is longer than the kernel takes.
+        """
+        files = cls(lab / "nodes" / name, lab / "run" / f"{name}.sock")
+        if len(str(files.socket).encode()) > _UNIX_SOCKET_BYTES:
+            raise LabError(f"{files.socket} is too long for a Unix socket: choose a shorter directory")
+        files.directory.mkdir(parents=True, mode=0o700)
+        files.root.mkdir()
+        return files
+
     @property
     def root(self) -> Path:
         return self.directory / "root"
@@ -71,35 +72,14 @@ class NodeFiles:
         return self.directory / "gateway-token"
 
 
-def operator_command(
-    *,
-    directory: Path,
-    cluster: Cluster,
-    token: Path,
-    store: Store,
-    http_port: int,
-    gateway_port: int,
-    extra: Mapping[str, str],
-) -> Command:
-    """Return how to start the operator; ``extra`` variables win."""
-    values = {
-        "API_SERVER": cluster.url,
-        "API_CA": str(cluster.ca),
-        "API_TOKEN": str(token),
-        "NAMESPACE": SYSTEM,
-        "S3_ENDPOINT": store.endpoint,
-        "S3_BUCKET": store.bucket,
-        "S3_ACCESS_KEY": store.access_key,
-        "S3_SECRET_KEY": store.secret_key,
-        "S3_REGION": REGION,
-        "HTTP": f"127.0.0.1:{http_port}",
-        "GATEWAY_BIND": f"127.0.0.1:{gateway_port}",
-        "GATEWAY_URL": f"https://127.0.0.1:{gateway_port}",
-        "WORK_DIR": str(directory / "work"),
-    }
-    env = {f"EDGEWRIGHT_OPERATOR_{name}": value for name, value in values.items()} | dict(extra)
-    argv = (sys.executable, "-m", "edgewright_operator")
-    return Command(name="operator", argv=argv, directory=directory, env=env, grace_seconds=8.0)
+@dataclass(frozen=True, slots=True)
+class LaunchedServer:
+    """A node of which only the server runs yet."""
+
+    name: str
+    files: NodeFiles
+    port: int
+    process: Process
 
 
 def agent_command(
@@ -134,3 +114,26 @@ def server_command(name: str, files: NodeFiles, *, http_port: int) -> Command:
     env = {f"EDGEWRIGHT_SERVER_{name}": value for name, value in values.items()}
     argv = (sys.executable, "-m", "edgewright_node", "server")
     return Command(name=f"{name}-server", argv=argv, directory=files.directory, env=env)
+
+
+def node_object(name: str) -> dict[str, Any]:
+    """Return the core Node that tokens are bound to. It runs no kubelet, so no pod may be scheduled to it."""
+    return {
+        "apiVersion": "v1",
+        "kind": "Node",
+        "metadata": {"name": name},
+        "spec": {"unschedulable": True},
+    }
+
+
+def write_tokens(kubectl: Kubectl, name: str, files: NodeFiles) -> None:
+    """Write a node's two tokens, bound to its Node object: for the API server and for the gateway.
+
+    Raises:
+        LabError: the Node object is gone.
+    """
+    node = kubectl.get("node", name)
+    if node is None:
+        raise LabError(f"Node {name} is gone, so its tokens cannot be renewed")
+    replace(files.api_token, kubectl.token(NODE_ACCOUNT, SYSTEM, node=node))
+    replace(files.gateway_token, kubectl.token(NODE_ACCOUNT, SYSTEM, node=node, audience=_GATEWAY_AUDIENCE))
