@@ -27,6 +27,7 @@ from edgewright_operator.cluster.watch import Watcher, resync
 from edgewright_operator.gateway import keeper, server
 from edgewright_operator.gateway.artifacts import Artifacts
 from edgewright_operator.gateway.metrics import GatewayMetrics
+from edgewright_operator.gateway.run import serving
 from edgewright_operator.gateway.tickets import Limits, TicketBook
 from edgewright_operator.gateway.tokens import TokenCache, reviewer
 from edgewright_operator.handlers import startup
@@ -42,7 +43,6 @@ from edgewright_operator.store import ObjectStore, StoreSettings
 from edgewright_operator.workqueue import WorkQueue, work
 
 _LOG: Final = logging.getLogger(__name__)
-_CERTIFICATE_SECONDS: Final = 3600.0
 NODE_ACCOUNT: Final = "edgewright-node"
 
 
@@ -165,17 +165,8 @@ class Operator:
         )
         host = urlsplit(settings.gateway_url).hostname or ""
         certificates = keeper.Keeper(api=api, namespace=settings.namespace, hosts=[host], now=self.now)
-        context = keeper.server_context()
-        keeper.load(context, (await certificates.keep()).serving)
-        runner = server.runner(gateway)
-        await runner.setup()
-        try:
-            await web.TCPSite(runner, *host_port(settings.gateway_bind), ssl_context=context).start()
-            while True:
-                await asyncio.sleep(_CERTIFICATE_SECONDS)
-                keeper.load(context, (await certificates.keep()).serving)
-        finally:
-            await runner.cleanup()
+        async with serving(gateway, certificates, *host_port(settings.gateway_bind)):
+            await asyncio.get_running_loop().create_future()
 
 
 def _store_settings(settings: Settings) -> StoreSettings:
@@ -186,6 +177,7 @@ def _store_settings(settings: Settings) -> StoreSettings:
         secret_key=settings.s3_secret_key,
         region=settings.s3_region,
         prefix=settings.s3_prefix,
+        public_endpoint=settings.s3_public_endpoint,
     )
 
 

@@ -28,6 +28,9 @@ class Settings:
     s3_prefix: str = ""
     """What every name of this installation begins with; empty is the whole bucket."""
 
+    s3_public_endpoint: str = ""
+    """The store as nodes reach it, for the pre-signed URLs of ``Redirect``; empty is ``s3_endpoint``."""
+
     gateway_url: str
     """How nodes reach the gateway, e.g. ``https://edgewright-gateway.edgewright-system.svc:8443``."""
     gateway_bind: str = "0.0.0.0:8443"
