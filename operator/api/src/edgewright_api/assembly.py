@@ -5,6 +5,7 @@ builder concluded itself is not looked at, only what it measured; how strong a f
 """
 
 import json
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final, Protocol
@@ -47,6 +48,9 @@ from edgewright_api.verdicts import TargetResult
 
 EVIDENCE_OUTPUTS: Final = frozenset({Output.OUTCOMES, Output.LATENCY, Output.SAFETY})
 """What :func:`assemble` reads the bytes of; models and golden vectors are only named."""
+
+MIN_PAIRS: Final = 6
+"""The fewest pairs of timings that an interval can be made of."""
 
 ANNOTATION: Final = "dev.edgewright."
 
@@ -237,9 +241,13 @@ class _Facts:
             # Nanoseconds in the file, microseconds in the gate.
             pairs = [(float(a) / 1e3, float(b) / 1e3) for a, b in document["pairs"]]
             p50, p90 = (float(document["artifact"][name]) / 1e3 for name in ("p50", "p90"))
+            figures = [p50, p90, *(figure for pair in pairs for figure in pair)]
+            # Too few or absurd timings must not pass for "could not be measured", which is let through.
+            if len(pairs) < MIN_PAIRS or not all(0 < figure < math.inf for figure in figures):
+                raise ValueError(f"{len(pairs)} pairs, or figures that are no times")
             machine = self.known[node_id].machine.cpu_model
             return latency_from_pairs(pairs, p50, p90, evidence=level, machine=machine)
-        except (KeyError, TypeError, ValueError) as error:
+        except (KeyError, TypeError, ValueError, OverflowError) as error:
             raise EvidenceInvalid(f"{node_id} is no latency measurement: {error!r}") from error
 
     def _safety(self, node_id: str) -> Safety:
