@@ -2,6 +2,7 @@
 
 import subprocess
 from collections.abc import Iterator, Sequence
+from dataclasses import fields
 from typing import Any, Final
 
 import kubernetes_validate
@@ -9,6 +10,8 @@ import pytest
 import yaml
 
 from edgewright_api.edgetarget import EdgeTarget
+from edgewright_operator.cluster.resources import RESOURCES
+from edgewright_operator.settings import PREFIX, Settings
 from support.api_client import JSON
 from support.chart_cluster import CHARTS, SYSTEM, VALUES, ChartCluster, chart_cluster, commands, settings_of
 
@@ -84,6 +87,8 @@ def test_two_renders_are_equal(chart: str) -> None:
         pytest.param("gateway.service.port", "70000", "/gateway/service/port", id="port"),
         pytest.param("build.concurrency", "0", "/build/concurrency", id="no-builds"),
         pytest.param("build.workDirSize", "10", "/build/workDirSize", id="size-without-unit"),
+        pytest.param("logLevel", "info", "/logLevel", id="log-level"),
+        pytest.param("rollout.removalDelaySeconds", "0", "/rollout/removalDelaySeconds", id="no-delay"),
         pytest.param("rollout.resyncSeconds", "1", "/rollout/resyncSeconds", id="resync-storm"),
         pytest.param("replicas", "2", "replicas", id="unknown-value"),
     ],
@@ -136,6 +141,25 @@ def test_rbac_names_everything(rendered: list[JSON]) -> None:
             assert rule["verbs"] == ["create"] or rule["resourceNames"] == ["edgewright-gateway-tls"]
 
 
+def _watched(rendered: Sequence[JSON]) -> set[tuple[str, str, str]]:
+    """Return group, resource and namespace of what the operator may list and watch."""
+    return {
+        (group, resource, role["metadata"].get("namespace", ""))
+        for role, rule in _rules(rendered)
+        if role["metadata"]["name"] == "edgewright-operator" and {"list", "watch"} <= set(rule["verbs"])
+        for group in rule["apiGroups"]
+        for resource in rule["resources"]
+    }
+
+
+def test_the_operator_may_watch_what_it_watches_and_no_more(rendered: list[JSON]) -> None:
+    needed = {
+        ("" if r.base == "/api/v1" else r.base.split("/")[2], r.plural, r.within) for r in RESOURCES.values()
+    }
+    by_kopf = {("apiextensions.k8s.io", "customresourcedefinitions", "")}
+    assert _watched(rendered) == needed | by_kopf
+
+
 def _writes(rendered: Sequence[JSON], role_name: str) -> set[str]:
     writing = {"create", "update", "patch", "delete"}
     return {
@@ -147,16 +171,10 @@ def _writes(rendered: Sequence[JSON], role_name: str) -> set[str]:
 
 
 def test_one_writer_per_part(rendered: list[JSON]) -> None:
-    """The operator writes no user's spec; the nodes and the operator share no part but EdgeNode's status."""
+    """The operator writes no user's spec; nodes and operator share no part but EdgeNode's status."""
     operator, node = _writes(rendered, "edgewright-operator"), _writes(rendered, "edgewright-node")
     assert not operator & {"edgemodels", "edgedeployments", "edgetargets", "edgenodes"}
-    assert operator & node == {"edgenodes/status", "leases"}
-    lease_writers = [
-        (role["metadata"]["namespace"], role["metadata"]["name"])
-        for role, rule in _rules(rendered)
-        if "leases" in rule["resources"] and "update" in rule["verbs"]
-    ]
-    assert sorted(lease_writers) == [("edgewright-nodes", "edgewright-node"), (SYSTEM, "edgewright-operator")]
+    assert operator & node == {"edgenodes/status"}
 
 
 def test_the_catalogue_can_be_switched_off() -> None:
@@ -255,3 +273,15 @@ def test_upgrade_and_uninstall(cluster: ChartCluster) -> None:
 def _env(deployment: JSON) -> dict[str, Any]:
     container = deployment["spec"]["template"]["spec"]["containers"][0]
     return {e["name"]: e.get("value") for e in container["env"]}
+
+
+def test_the_operator_understands_its_variables(rendered: list[JSON]) -> None:
+    """The chart sets every setting but those for running outside of a cluster and for other builders."""
+    env = _env(_of(rendered, "Deployment"))
+    secrets = {name: "x" for name, value in env.items() if value is None}
+    assert set(secrets) == {f"EDGEWRIGHT_OPERATOR_S3_{key}_KEY" for key in ("ACCESS", "SECRET")}
+
+    settings = Settings.from_env(env | secrets)
+    assert settings.s3_bucket == "models"
+    left_out = {f.name for f in fields(Settings) if PREFIX + f.name.upper() not in env}
+    assert left_out == {"api_server", "api_ca", "api_token", "build_command", "workers"}
