@@ -102,6 +102,7 @@ _ORDERS: Final[dict[tuple[State, Event], State]] = {
     # A removal that is called off, or a name that is used again.
     (_S.REMOVING, _E.ASSIGNED): _S.FETCHING,
     (_S.REMOVING, _E.RECALLED): _S.RECALLING,
+    (_S.REMOVING, _E.REFUSED): _S.FAILED,
     (_S.REMOVED, _E.ASSIGNED): _S.FETCHING,
     # Hold begins nothing; a swap in hand is ended.
     (_S.FETCHING, _E.HELD): _S.IDLE,

@@ -104,6 +104,8 @@ def advance(journal: Journal, outcome: Outcome) -> Journal:
         changed = _poison(changed, outcome)
     if outcome.event is Event.RESTARTED:
         return _restart(changed)
+    if state is State.REMOVED:  # the directory is gone, and with it what was remembered
+        return Journal(state=state, entry=journal.entry)
     if state is State.TRIAL:
         changed = msgspec.structs.replace(changed, attempt=journal.attempt + 1, interruptions=0)
     if state is State.CONFIRMED:
@@ -131,7 +133,8 @@ def _poison(journal: Journal, outcome: Outcome) -> Journal:
     kept = {digest: verdict for digest, verdict in journal.poisoned.items() if digest != wanted}
     newest = list(kept.items())[-(MAX_REMEMBERED - 1) :]
     verdict = Verdict(outcome.reason, outcome.message)
-    return msgspec.structs.replace(journal, poisoned={**dict(newest), wanted: verdict})
+    proven = tuple(digest for digest in journal.proven if digest != wanted)
+    return msgspec.structs.replace(journal, poisoned={**dict(newest), wanted: verdict}, proven=proven)
 
 
 def _restart(journal: Journal) -> Journal:

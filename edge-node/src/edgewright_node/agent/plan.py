@@ -97,9 +97,9 @@ def _assign(now: Situation) -> Action | None:
     if state in _ENDS_FIRST or (state is State.SWAPPING and not known):
         return None
     verdict = now.journal.poisoned.get(digest)
-    if verdict is not None and state not in (State.REMOVING, State.REMOVED, State.SWAPPING):
+    if verdict is not None and state is not State.SWAPPING:
         return _enter(Event.REFUSED, digest, verdict.reason, f"failed on this node before: {verdict.message}")
-    if known and state is not State.REMOVED:
+    if known:
         return _enter(Event.RECALLED, digest)
     return _enter(Event.ASSIGNED, digest)
 
