@@ -1,6 +1,7 @@
 """Tensors on the wire: raw little-endian bytes or JSON numbers, to and from numpy. Strict: nothing is cast
 that would change a value, since a wrong answer is worse than a refused request."""
 
+import array
 import struct
 from typing import Any, Final
 
@@ -24,26 +25,25 @@ def from_binary(
     """
     datatype = spec.datatype
     if datatype == BYTES:
-        strings = _strings(spec, memoryview(body)[start : start + size], count)
-        array = np.empty(count, object)
-        array[:] = strings
-        return array.reshape(shape)
+        strings = np.empty(count, object)
+        strings[:] = _strings(spec, memoryview(body)[start : start + size], count)
+        return strings.reshape(shape)
     if count == 0:
         return np.empty(shape, DTYPES[datatype])
-    array = np.frombuffer(body, DTYPES[datatype], count, start)
-    if datatype == "BOOL" and array.view(np.uint8).max() > 1:
+    found = np.frombuffer(body, DTYPES[datatype], count, start)
+    if datatype == "BOOL" and found.view(np.uint8).max() > 1:
         raise InvalidRequest(f"input {spec.name!r} holds a BOOL that is neither 0 nor 1")
-    return array.reshape(shape)
+    return found.reshape(shape)
 
 
-def to_binary(spec: TensorSpec, array: Array) -> bytes | memoryview:
+def to_binary(spec: TensorSpec, tensor: Array) -> bytes | memoryview:
     """Write a tensor as raw bytes, row-major."""
     if spec.datatype == BYTES:
-        encoded = [str(item).encode() for item in array.ravel()]
+        encoded = [str(item).encode() for item in tensor.ravel()]
         return b"".join(struct.pack("<I", len(item)) + item for item in encoded)
-    if array.nbytes <= _COPIED_BYTES:
-        return array.tobytes()
-    return np.ascontiguousarray(array).reshape(-1).view(np.uint8).data
+    if tensor.nbytes <= _COPIED_BYTES:
+        return tensor.tobytes()
+    return np.ascontiguousarray(tensor).reshape(-1).view(np.uint8).data
 
 
 def from_json(spec: TensorSpec, data: Any, shape: tuple[int, ...]) -> Array:
@@ -55,22 +55,23 @@ def from_json(spec: TensorSpec, data: Any, shape: tuple[int, ...]) -> Array:
     """
     if not isinstance(data, list):
         raise InvalidRequest(f"data of {spec.name!r} is a list")
-    array = _strings_of(spec, data) if spec.datatype == BYTES else _numbers(spec, data)
-    if array.shape != shape and array.shape != (int(np.prod(shape)),):
-        raise InvalidRequest(f"data of {spec.name!r} has shape {list(array.shape)}, not {list(shape)}")
-    return array.reshape(shape)
+    found = _strings_of(spec, data) if spec.datatype == BYTES else _numbers(spec, data)
+    if found.shape != shape and found.shape != (int(np.prod(shape)),):
+        raise InvalidRequest(f"data of {spec.name!r} has shape {list(found.shape)}, not {list(shape)}")
+    return found.reshape(shape)
 
 
-def to_json(spec: TensorSpec, array: Array) -> Any:
+def to_json(spec: TensorSpec, tensor: Array) -> Any:
     """Return what orjson writes as a flat list; a NaN or an infinity becomes null, since JSON has neither."""
     if spec.datatype == BYTES:
-        return [str(item) for item in array.ravel()]
-    return np.ascontiguousarray(array).reshape(-1)
+        return [str(item) for item in tensor.ravel()]
+    return np.ascontiguousarray(tensor).reshape(-1)
 
 
 def _numbers(spec: TensorSpec, data: list[Any]) -> Array:
     try:
-        found = np.array(data)
+        found = _flat_floats(data) if DTYPES[spec.datatype].kind == "f" else None
+        found = np.array(data) if found is None else found
     except (ValueError, OverflowError, RecursionError) as e:
         raise InvalidRequest(f"data of {spec.name!r} is not a tensor: {e}") from e
     dtype = DTYPES[spec.datatype]
@@ -85,20 +86,30 @@ def _numbers(spec: TensorSpec, data: list[Any]) -> Array:
             raise InvalidRequest(f"data of {spec.name!r} is out of the range of {spec.datatype}")
         return found.astype(dtype)
     with np.errstate(over="ignore"):
-        array = found.astype(dtype)
-    if dtype.kind == "f" and not np.isfinite(array).all():
+        cast = found.astype(dtype)
+    if dtype.kind == "f" and not np.isfinite(cast).all():
         raise InvalidRequest(f"data of {spec.name!r} is out of the range of {spec.datatype}")
-    return array
+    return cast
+
+
+def _flat_floats(data: list[Any]) -> Array | None:
+    """Read a flat list of numbers in half of numpy's time; None for anything else, which numpy judges."""
+    if not data or isinstance(data[0], bool):
+        return None
+    try:
+        return np.frombuffer(array.array("d", data), np.float64)
+    except (TypeError, OverflowError):
+        return None
 
 
 def _strings_of(spec: TensorSpec, data: list[Any]) -> Array:
     try:
-        array = np.array(data, dtype=object)
+        found = np.array(data, dtype=object)
     except (ValueError, RecursionError) as e:
         raise InvalidRequest(f"data of {spec.name!r} is not a tensor: {e}") from e
-    if not all(isinstance(item, str) for item in array.flat):
+    if not all(isinstance(item, str) for item in found.flat):
         raise InvalidRequest(f"data of {spec.name!r} does not hold strings")
-    return array
+    return found
 
 
 def _strings(spec: TensorSpec, content: memoryview, count: int) -> list[str]:
