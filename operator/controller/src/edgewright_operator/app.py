@@ -78,7 +78,7 @@ class Operator:
         def changed(kind: Kind, old: Any, new: Any) -> None:
             metrics.events.labels(kind.value).inc()
             if kind is Kind.LEASE:
-                _note_beat(memory, old, new, self.now())
+                _note_beat(memory, old, new, self.now(), listed=cache.leases.synced)
             for key in affected(cache, kind, old, new):
                 queue.add(key)
 
@@ -198,14 +198,14 @@ def _deliver(cache: Cache) -> Deliver:
     return deliver
 
 
-def _note_beat(memory: Memory, old: Any, new: Any, now: datetime) -> None:
-    """Remember by our own clock when a Lease was renewed."""
+def _note_beat(memory: Memory, old: Any, new: Any, now: datetime, *, listed: bool) -> None:
+    """Remember by our own clock when a Lease was renewed. One that is new after the first list was made just now."""
     name = (new or old).metadata.name
     beat = memory.beats.get(name)
     if new is None:
         memory.beats.pop(name, None)
     elif beat is None:
-        memory.beats[name] = Beat(now, None)
+        memory.beats[name] = Beat(now, now if listed else None)
     elif old is None or old.spec.renew_time != new.spec.renew_time:
         memory.beats[name] = Beat(beat.first_seen, now)
 
