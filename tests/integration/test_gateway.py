@@ -309,6 +309,33 @@ async def test_the_newest_stream_of_a_ticket_wins(start: Start) -> None:
             await old.read()
 
 
+async def test_a_reader_that_takes_nothing_is_dropped(start: Start, control_plane: Lab) -> None:
+    """It must not hold a place, a connection to the store and buffers for as long as its ticket lasts."""
+    site = await start()
+    site.gateway.stall_seconds = 0.5
+    _, model = await site.publish(NODES[0], MODEL * 32)
+    ticket = await site.ticket(NODES[0], model)
+    trusted = control_plane.kubectl.get("configmap", CONFIG_MAP, SYSTEM)
+    assert trusted is not None
+    tls = ssl.create_default_context(cadata=trusted["data"][CA_FILE])
+    port = int(site.url.rpartition(":")[2])
+    reader, writer = await asyncio.open_connection("127.0.0.1", port, ssl=tls, limit=1024)
+    path = ticket["url"].removeprefix(site.url)
+    writer.write(f"GET {path} HTTP/1.1\r\nHost: gateway\r\n\r\n".encode())
+    assert (await reader.readline()).startswith(b"HTTP/1.1 200")
+    async with asyncio.timeout(20):
+        # ruff's advice, an Event, is not to be had: the gateway only counts.
+        while _streams(site, "Stalled") != 1:  # noqa: ASYNC110
+            await asyncio.sleep(0.1)
+    writer.close()
+    sent = site.registry.get_sample_value("edgewright_gateway_sent_bytes_total") or 0
+    assert sent < len(MODEL) * 32
+
+
+def _streams(site: Site, outcome: str) -> float | None:
+    return site.registry.get_sample_value("edgewright_gateway_streams_total", {"outcome": outcome})
+
+
 async def test_a_pre_signed_url_needs_no_token_and_takes_ranges(start: Start, store: Store) -> None:
     site = await start(Mode.REDIRECT)
     _, model = await site.publish(NODES[0], MODEL)

@@ -11,11 +11,12 @@ from typing import Any
 import pytest
 
 from edgewright_api.assembly import Decide
+from edgewright_api.base import ObjectMeta
 from edgewright_api.canonical import digest_bytes
 from edgewright_api.decide import Decision, decide_target
 from edgewright_api.edgemodel import BuildProgress
 from edgewright_api.errors import StalledError, TransientError
-from edgewright_api.modelrevision import ModelRevisionSpec
+from edgewright_api.modelrevision import ModelRevision, ModelRevisionSpec
 from edgewright_api.plan import ACCEPTANCE, SOURCE, Step
 from edgewright_api.reasons import Reason
 from edgewright_api.recipes import expand
@@ -23,6 +24,7 @@ from edgewright_api.report import Job
 from edgewright_api.verdicts import Verdict
 from edgewright_lab.store import Store
 from edgewright_operator.accepting import ReportInvalidError
+from edgewright_operator.builds import RunningBuilds
 from edgewright_operator.cluster.builds import LocalExecutor, Progress
 from edgewright_operator.publisher import REPORT, step_file
 from edgewright_operator.sources import Sources
@@ -113,6 +115,48 @@ async def test_only_what_depends_on_a_change_runs_again(site: Site) -> None:
     assert "calibrate" in ran
     assert "baseline/predict" in ran  # it holds both sets against each other
     assert not ran & {"ingest", "canonicalize", "infer-shapes", "float/optimize-graph"}
+
+
+class Interrupted(CountingExecutor):
+    """An operator that is killed before its second step."""
+
+    async def run(self, job: Job, progress: Progress) -> None:
+        if job.step is Step.EVALUATE:
+            raise asyncio.CancelledError
+        await super().run(job, progress)
+
+
+async def test_what_was_published_before_a_kill_is_not_done_again(site: Site) -> None:
+    spec = await digits_revision(site.lab, site.store, site.work)
+    builder = make_builder(site.store, site.work, Interrupted(site.work))
+    with pytest.raises(asyncio.CancelledError):
+        await builder.build("vision", "digits-1", spec, ignore)
+    published, jobs = await build(site, spec)
+    assert [job.step for job in jobs] == [Step.EVALUATE]
+    assert published.passes_cached == sum(node.step is Step.TRANSFORM for node in jobs[0].plan.nodes)
+
+
+async def test_reconcilers_ask_without_waiting(site: Site) -> None:
+    spec = await digits_revision(site.lab, site.store, site.work, optimization={"recipe": "Float"})
+    told: asyncio.Queue[tuple[str, str]] = asyncio.Queue()
+    builder = make_builder(site.store, site.work, CountingExecutor(site.work))
+    builds = RunningBuilds(builder, lambda namespace, name: told.put_nowait((namespace, name)))
+    meta = ObjectMeta(name="digits-1", namespace="vision", uid="u1")
+    revision = ModelRevision(metadata=meta, spec=spec)
+
+    state = builds.ensure(revision)
+    assert (state.published, state.failure) == (None, None)
+    while (state := builds.ensure(revision)).published is None:
+        assert state.failure is None
+        assert await told.get() == ("vision", "digits-1")
+    assert state.published.targets[0].verdict is Verdict.ACCEPTED
+    assert state.progress.passes_done == state.progress.passes_total
+
+    builds.forget("vision", "digits-1")
+    assert builds.ensure(revision).published is None
+    again = ModelRevision(metadata=meta.model_copy(update={"uid": "u2"}), spec=spec)
+    assert builds.ensure(again).published is None
+    await builds.close()
 
 
 class Tampering(CountingExecutor):

@@ -22,8 +22,6 @@ from edgewright_operator.store import ObjectNotFoundError, ObjectStore
 _LARGEST_BODY: Final = 4096
 _BODY_SECONDS: Final = 10.0
 _IDLE_SECONDS: Final = 15.0
-_STALL_SECONDS: Final = 30.0
-"""A reader that takes no chunk for so long is dropped; it comes back with a range."""
 _UNAVAILABLE_RETRY: Final = "5"
 _REFUSALS: Final = (InvalidTokenError, NotANodeError, NotAssignedError, ObjectNotFoundError, EdgewrightError)
 
@@ -52,6 +50,8 @@ class Gateway:
     url: str
     """How nodes reach this gateway, e.g. ``https://edgewright-gateway.edgewright-system.svc:8443``."""
     mode: Mode = Mode.PROXY
+    stall_seconds: float = 30.0
+    """A reader that takes no chunk for so long is dropped; it comes back with a range."""
     _streams: dict[str, asyncio.Task[None] | None] = field(default_factory=dict)
 
     def app(self) -> web.Application:
@@ -156,7 +156,7 @@ class Gateway:
             if self.book.find(ticket.id, self.clock()) is None:
                 return _cut(request, "Expired")
             try:
-                async with asyncio.timeout(_STALL_SECONDS):
+                async with asyncio.timeout(self.stall_seconds):
                     await response.write(chunk)
             except TimeoutError:
                 return _cut(request, "Stalled")
