@@ -7,7 +7,7 @@ PY := .venv/bin/python
 MEMBERS := operator/api operator/build operator/controller edge-node[server] cli lab
 SOURCES := operator edge-node cli lab demo bench tests
 
-.PHONY: help setup binaries demo test check unit integration examples fix crds bench constraints clean
+.PHONY: help setup binaries demo test check unit integration e2e fix crds bench constraints clean
 .DEFAULT_GOAL := help
 
 help:  ## show this list
@@ -30,7 +30,7 @@ binaries: setup  ## build and cache the control plane's binaries (about 5 minute
 demo: setup  ## train, build, prove, roll out, update and roll back on a real control plane; KEEP=1 leaves it running
 	$(PY) -m demo $(if $(KEEP),--keep)
 
-test: check unit integration  ## everything that CI runs
+test: check unit integration e2e  ## everything that CI runs
 
 check: setup  ## format, lint, types, import contracts, generated files
 	.venv/bin/ruff format --check --quiet .
@@ -44,6 +44,9 @@ unit: setup  ## unit tests: no I/O, two seconds each at most
 
 integration: binaries  ## integration tests on the real API server, object store, agents and servers
 	.venv/bin/pytest tests/integration -q
+
+e2e: binaries  ## the demo, as a user sees it
+	.venv/bin/pytest tests/e2e -q
 
 fix: setup  ## format and mend what can be mended
 	.venv/bin/ruff format . && .venv/bin/ruff check --fix .
