@@ -39,13 +39,20 @@ def condition(found: dict[str, Any], kind: str) -> dict[str, Any]:
     return next((c for c in listed if c["type"] == kind), {})
 
 
+def visited(found: dict[str, Any]) -> bool:
+    """Return whether the status is about the newest generation."""
+    return bool(found["status"].get("observedGeneration") == found["metadata"]["generation"])
+
+
 def settled(found: dict[str, Any]) -> bool:
     """Return whether the object's newest generation is done: Ready or Stalled."""
-    current = found["status"].get("observedGeneration") == found["metadata"]["generation"]
-    return current and "True" in (
-        condition(found, "Ready").get("status"),
-        condition(found, "Stalled").get("status"),
-    )
+    ends = (condition(found, "Ready").get("status"), condition(found, "Stalled").get("status"))
+    return visited(found) and "True" in ends
+
+
+def reason(found: dict[str, Any]) -> str:
+    """Return the reason of Ready, or that the operator has not been here yet."""
+    return str(condition(found, "Ready").get("reason", "waiting")) if visited(found) else "waiting"
 
 
 def follow(
