@@ -3,7 +3,7 @@
 import logging
 from collections.abc import Callable
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from typing import Final, Protocol
 
 from edgewright_api.conditions import ConditionType, Status
@@ -18,6 +18,7 @@ from edgewright_operator.cluster.execute import Executor
 from edgewright_operator.metrics import Metrics
 from edgewright_operator.planning import deployments, models, nodes, reachability, revisions
 from edgewright_operator.planning.builds import Builds
+from edgewright_operator.planning.clock import stamp
 from edgewright_operator.planning.objects import EdgeNode, Key, Kind
 from edgewright_operator.planning.plan import Assign, SetReachable, WriteStatus
 
@@ -172,7 +173,7 @@ class Reconciler:
                 "type": ConditionType.REACHABLE.value,
                 "status": (Status.TRUE if judged.reachable else Status.FALSE).value,
                 "observedGeneration": node.metadata.generation,
-                "lastTransitionTime": now.astimezone(UTC).isoformat(timespec="seconds"),
+                "lastTransitionTime": stamp(now),
                 "reason": (Reason.NODE_HEARD if judged.reachable else Reason.NODE_SILENT).value,
                 "message": heard,
             }

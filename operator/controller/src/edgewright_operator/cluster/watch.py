@@ -113,7 +113,7 @@ class Watcher:
         except Gone:
             raise
         except ApiError as e:
-            _LOG.info("%s: the watch goes on after: %s", self.resource.kind, e)
+            _LOG.debug("%s: the watch goes on after: %s", self.resource.kind, e)
             await asyncio.sleep(RETRY_SECONDS)
         return version
 

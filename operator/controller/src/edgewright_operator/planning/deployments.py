@@ -28,6 +28,7 @@ from edgewright_api.edgedeployment import EdgeDeployment, EdgeDeploymentStatus, 
 from edgewright_api.modelrevision import ModelRevision
 from edgewright_api.quantity import share_of
 from edgewright_api.reasons import Reason
+from edgewright_operator.planning.clock import stamp
 from edgewright_operator.planning.matching import Fit, Unfit, Variant, match, selects, variants
 from edgewright_operator.planning.nodes import REMOVE, RUN, Wish, is_confirmed
 from edgewright_operator.planning.objects import DeploymentRef, Entry, EntryStatus, Inventory
@@ -320,7 +321,5 @@ def _trouble(member: Member) -> tuple[str, str]:
 
 def _status(seen: DeploymentSeen, summary: Summary, now: datetime) -> EdgeDeploymentStatus:
     generation, old = seen.deployment.metadata.generation, seen.deployment.status
-    conditions = apply_summary(
-        old.conditions, summary, generation=generation, now=now.isoformat(timespec="seconds")
-    )
+    conditions = apply_summary(old.conditions, summary, generation=generation, now=stamp(now))
     return old.model_copy(update={"observed_generation": generation, "conditions": conditions})

@@ -12,6 +12,7 @@ from edgewright_api.errors import EdgewrightError, TransientError
 from edgewright_api.modelrevision import ModelRevision
 from edgewright_api.reasons import Reason
 from edgewright_api.verdicts import Verdict
+from edgewright_operator.planning.clock import stamp
 from edgewright_operator.planning.plan import CreateRevision
 from edgewright_operator.planning.references import LOOK_AGAIN_SECONDS, missing
 from edgewright_operator.planning.revisions import (
@@ -147,9 +148,7 @@ def _status(seen: ModelSeen, summary: Summary, now: datetime) -> EdgeModelStatus
     return old.model_copy(
         update={
             "observed_generation": generation,
-            "conditions": apply_summary(
-                old.conditions, summary, generation=generation, now=now.isoformat(timespec="seconds")
-            ),
+            "conditions": apply_summary(old.conditions, summary, generation=generation, now=stamp(now)),
         }
     )
 

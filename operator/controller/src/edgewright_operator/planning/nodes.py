@@ -168,7 +168,9 @@ def _grant(kept: dict[Place, Entry], wishes: Mapping[Place, Wish]) -> tuple[list
         stuck |= newly
     granted = dict(kept)
     for wish in wanting:
-        if wish.place not in refused:
+        if wish.entry.state == REMOVE:
+            granted[wish.place] = replace(kept[wish.place], state=REMOVE)
+        elif wish.place not in refused:
             granted[wish.place] = wish.entry
     return list(granted.values()), tuple(refused[place] for place in sorted(refused))
 
@@ -181,10 +183,11 @@ def _is_removed(
     entry: Entry, assignment: NodeAssignment | None, statuses: Mapping[Place, EntryStatus]
 ) -> bool:
     """Return whether the node has acted on the removal: it says so, or has seen it and knows nothing of it."""
+    # What it said before it saw this assignment is about an earlier entry of that name.
+    if assignment is None or assignment.status.seen_serial < assignment.spec.serial:
+        return False
     status = statuses.get(entry.deployment.place)
-    if status is not None:
-        return status.state == "Removed"
-    return assignment is not None and assignment.status.seen_serial >= assignment.spec.serial
+    return status is None or status.state == "Removed"
 
 
 def _in_motion(entries: Sequence[Entry], statuses: Mapping[Place, EntryStatus]) -> bool:

@@ -30,6 +30,7 @@ from edgewright_api.modelrevision import (
 from edgewright_api.reasons import Reason
 from edgewright_api.verdicts import TargetResult, Verdict
 from edgewright_operator.planning.builds import BuildState
+from edgewright_operator.planning.clock import stamp
 
 
 @dataclass(frozen=True, slots=True)
@@ -135,9 +136,7 @@ def status_of(revision: ModelRevision, build: BuildState, now: datetime) -> Mode
     else:
         done, total = build.progress.passes_done, build.progress.passes_total
         summary = working(Reason.BUILDING, f"{done} of {total} passes done")
-    update["conditions"] = apply_summary(
-        old.conditions, summary, generation=generation, now=now.isoformat(timespec="seconds")
-    )
+    update["conditions"] = apply_summary(old.conditions, summary, generation=generation, now=stamp(now))
     return old.model_copy(update=update)
 
 
