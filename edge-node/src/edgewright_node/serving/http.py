@@ -273,10 +273,10 @@ class Connection(asyncio.BufferedProtocol):
             else:
                 self._count_unseen(len(data) - (self._size - size))
         except httptools.HttpParserUpgrade:
-            # Upgrades are ignored, as HTTP allows; the parser has thrown away what follows the head.
+            # Upgrades are ignored, as HTTP allows; but the parser has thrown away what follows the head.
             if self.queue:
                 self.queue[-1].last = self._refusing = True
-                if self.queue[-1].body or self._length:
+                if self.queue[-1].method != b"GET":
                     self.queue[-1].error = InvalidRequest("a request with a body cannot be upgraded")
         except httptools.HttpParserInvalidMethodError:
             self._refuse(MethodNotAllowed("GET, POST"))

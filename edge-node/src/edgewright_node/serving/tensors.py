@@ -2,6 +2,7 @@
 that would change a value, since a wrong answer is worse than a refused request."""
 
 import array
+import math
 import struct
 from typing import Any, Final
 
@@ -56,7 +57,9 @@ def from_json(spec: TensorSpec, data: Any, shape: tuple[int, ...]) -> Array:
     if not isinstance(data, list):
         raise InvalidRequest(f"data of {spec.name!r} is a list")
     found = _strings_of(spec, data) if spec.datatype == BYTES else _numbers(spec, data)
-    if found.shape != shape and found.shape != (int(np.prod(shape)),):
+    count = math.prod(shape)
+    # Without elements, nesting cannot show the shape: [[]] is what [1, 0, 0] looks like.
+    if found.shape != shape and found.shape != (count,) and (count or found.size):
         raise InvalidRequest(f"data of {spec.name!r} has shape {list(found.shape)}, not {list(shape)}")
     return found.reshape(shape)
 
