@@ -5,6 +5,7 @@ pass that was published; when nothing is missing, no builder is started at all.
 """
 
 import asyncio
+import contextlib
 import secrets
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
@@ -84,7 +85,9 @@ class Builder:
             await self.executor.run(self._job(plan, found, step, wanted, uid), progress.event)
             accepted = await self.publisher.accept_step(plan, found, uid=uid, step=step)
         finally:
-            await self.publisher.clear(uid)
+            # What is left there is collected later; it must not hide why the step failed.
+            with contextlib.suppress(StoreUnavailableError):
+                await self.publisher.clear(uid)
         for node_id, failure in accepted.transient.items():
             raise TransientError(
                 failure.reason,
