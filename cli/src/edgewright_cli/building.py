@@ -142,7 +142,10 @@ def _run_step(builder: Sequence[str], job: Job, scratch: Path, events: Events) -
     path.write_bytes(canonical_json(job.to_wire()))
     refusal: dict[str, Any] = {}
     with subprocess.Popen(
-        [*builder, job.step.value.lower(), "--job", str(path)], stdout=subprocess.PIPE, text=True
+        [*builder, job.step.value.lower(), "--job", str(path)],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.DEVNULL,
+        text=True,
     ) as process:
         assert process.stdout is not None
         for line in process.stdout:

@@ -66,6 +66,7 @@ def _step(path: Path, step: Step, machine: Machine) -> int:
 
 def _refuse(error: EdgewrightError, code: int) -> int:
     _print({"event": "refused", "reason": str(error.reason), "message": str(error)})
+    print(f"{error.reason}: {error}", file=sys.stderr)
     return code
 
 

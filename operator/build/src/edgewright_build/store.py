@@ -1,6 +1,7 @@
 """Where a step reads and writes: pre-signed URLs or local paths. A step holds no key to any store."""
 
 import hashlib
+import http.client
 import shutil
 import urllib.error
 import urllib.request
@@ -13,6 +14,8 @@ from edgewright_api.reasons import Reason
 
 _TIMEOUT_SECONDS: Final = 60
 _CHUNK: Final = 1 << 20
+_OPENER: Final = urllib.request.build_opener(urllib.request.ProxyHandler({}))
+"""A step talks to the store and to nothing else, so proxies of the environment do not apply."""
 
 
 class Store(Protocol):
@@ -42,26 +45,27 @@ class PlaceStore:
         """Copy the content at a URL or path to a local file."""
         try:
             if _is_url(where):
-                with urllib.request.urlopen(where, timeout=_TIMEOUT_SECONDS) as answer, to.open("wb") as out:  # noqa: S310 - only http(s), see _is_url
+                with _OPENER.open(where, timeout=_TIMEOUT_SECONDS) as answer, to.open("wb") as out:
                     shutil.copyfileobj(answer, out, _CHUNK)
             else:
                 shutil.copyfile(where, to)
-        except OSError as error:
+        except (OSError, http.client.HTTPException) as error:
             raise _unavailable("read", error) from error
 
     def put(self, data: bytes, where: str) -> None:
         """Write content to a URL or path; a path is complete or absent."""
         try:
             if _is_url(where):
-                request = urllib.request.Request(where, data=data, method="PUT")  # noqa: S310 - as above
-                with urllib.request.urlopen(request, timeout=_TIMEOUT_SECONDS):  # noqa: S310 - as above
+                # Without a type of ours urllib adds one, which older signatures cover: the store would refuse it.
+                request = urllib.request.Request(where, data, {"Content-Type": ""}, method="PUT")  # noqa: S310 - as above
+                with _OPENER.open(request, timeout=_TIMEOUT_SECONDS):
                     return
             path = Path(where)
             path.parent.mkdir(parents=True, exist_ok=True)
             part = path.with_name(path.name + ".part")
             part.write_bytes(data)
             part.replace(path)
-        except OSError as error:
+        except (OSError, http.client.HTTPException) as error:
             raise _unavailable("write", error) from error
 
 
@@ -69,7 +73,7 @@ def _is_url(where: str) -> bool:
     return where.startswith(("http://", "https://"))
 
 
-def _unavailable(verb: str, error: OSError) -> TransientError:
+def _unavailable(verb: str, error: Exception) -> TransientError:
     # The address is left out of the message: a pre-signed URL is a capability.
     what = f"HTTP {error.code}" if isinstance(error, urllib.error.HTTPError) else type(error).__name__
     return TransientError(

@@ -121,7 +121,11 @@ def _warm(once: Callable[[int], int], clock: Clock) -> float:
 def alone() -> Iterator[None]:
     """Hold the lock that every measurement on this machine takes, so that no two of them disturb each other."""
     path = Path(tempfile.gettempdir()) / "edgewright-measure.lock"
-    descriptor = os.open(path, os.O_RDWR | os.O_CREAT, 0o666)
+    try:
+        # Another user's file: kernels refuse O_CREAT on it in a shared directory, and reading is enough to lock.
+        descriptor = os.open(path, os.O_RDONLY)
+    except FileNotFoundError:
+        descriptor = os.open(path, os.O_RDONLY | os.O_CREAT, 0o644)
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX)
         yield

@@ -36,7 +36,9 @@ def damage(model: Any) -> list[str]:
             continue
         if node.op_type in ("ConvInteger", "MatMulInteger"):
             wrong = _FIXED_ZERO
-        elif node.op_type == "DequantizeLinear" and node.input[0] in written and node.input[_ZERO] in constants:
+        elif (
+            node.op_type == "DequantizeLinear" and node.input[0] in written and node.input[_ZERO] in constants
+        ):
             wrong = _shifted(numpy_helper.to_array(constants[node.input[_ZERO]]))
         else:
             continue
