@@ -10,7 +10,7 @@ from edgewright_api.edgedeployment import EdgeDeployment
 from edgewright_api.edgemodel import EdgeModel
 from edgewright_api.edgetarget import EdgeTarget
 from edgewright_api.modelrevision import ModelRevision, ResolvedContent, ResolvedData
-from edgewright_operator.planning.deployments import DeploymentSeen, NodeView
+from edgewright_operator.planning.deployments import DeploymentSeen
 from edgewright_operator.planning.objects import (
     AssignmentSpec,
     AssignmentStatus,
@@ -23,6 +23,7 @@ from edgewright_operator.planning.objects import (
     RuntimeView,
 )
 from edgewright_operator.planning.revisions import Pins, content, revision_name
+from edgewright_operator.planning.rollout import NodeView
 from support.api_builders import digest, target
 
 NOW = datetime(2026, 11, 25, 12, 0, tzinfo=UTC)

@@ -4,11 +4,12 @@ from datetime import datetime, timedelta
 
 from edgewright_operator.cluster.cache import Cache, Memory
 from edgewright_operator.cluster.resources import NODES_NAMESPACE
-from edgewright_operator.planning.deployments import DeploymentSeen, NodeView
+from edgewright_operator.planning.deployments import DeploymentSeen
 from edgewright_operator.planning.models import ModelSeen
 from edgewright_operator.planning.nodes import RUN, NodeSeen
 from edgewright_operator.planning.objects import EdgeNode, Key, NodeAssignment
 from edgewright_operator.planning.reachability import MISSED_BEATS, Heartbeat
+from edgewright_operator.planning.rollout import NodeView
 
 
 def model(cache: Cache, key: Key) -> ModelSeen | None:

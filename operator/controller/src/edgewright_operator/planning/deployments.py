@@ -1,16 +1,8 @@
-"""EdgeDeployment: which revision, which nodes, which of them now, and what to tell.
-
-The rollout rule. A node is *out* when it is changing, or does not confirm what it was told to run. Nodes that
-serve are only touched while fewer than ``maxUnavailable`` are out; nodes that are out anyway may be touched, but
-never more than ``maxUnavailable`` are changing at once. An offline node that was not told yet does not count: it
-serves on and catches up when it is back. One that fell silent after it was told counts: the change may have
-killed it.
-"""
+"""EdgeDeployment: which revision runs, on which nodes, and what each of them is asked for now."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from enum import StrEnum
 
 from msgspec.structs import replace
 
@@ -18,41 +10,22 @@ from edgewright_api.conditions import (
     ConditionType,
     Summary,
     apply_summary,
-    complete,
     find,
     stalled,
-    waiting,
     working,
 )
-from edgewright_api.edgedeployment import EdgeDeployment, EdgeDeploymentStatus, NodeCounts, ProblemNode
+from edgewright_api.edgedeployment import EdgeDeployment, EdgeDeploymentStatus
 from edgewright_api.modelrevision import ModelRevision
 from edgewright_api.quantity import share_of
 from edgewright_api.reasons import Reason
 from edgewright_operator.planning.clock import stamp
 from edgewright_operator.planning.matching import Fit, Unfit, Variant, match, selects, variants
-from edgewright_operator.planning.nodes import REMOVE, RUN, Wish, is_confirmed
-from edgewright_operator.planning.objects import DeploymentRef, Entry, EntryStatus, Inventory
+from edgewright_operator.planning.nodes import REMOVE, RUN, Wish
+from edgewright_operator.planning.objects import DeploymentRef, Entry
+from edgewright_operator.planning.progress import count, problems, summarize
 from edgewright_operator.planning.references import missing
 from edgewright_operator.planning.revisions import is_settled, newest_ready
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class NodeView:
-    """One EdgeNode as a deployment sees it."""
-
-    name: str
-    labels: dict[str, str]
-    """The union of the EdgeNode's labels and those of the Node of the same name."""
-    inventory: Inventory | None
-    reachable: bool
-    entry: Entry | None = None
-    """This deployment's entry in the node's assignment."""
-    status: EntryStatus | None = None
-    """What the node reports of it."""
-    asked: str | None = None
-    """The manifest digest that the composer was last asked for and has not written yet."""
-    refusal: str | None = None
-    """Why the composer refused that."""
+from edgewright_operator.planning.rollout import Member, NodeView, choose_nodes
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,54 +51,6 @@ class DeploymentPlan:
     requeue_after: float | None
 
 
-class Stage(StrEnum):
-    """Where one node is."""
-
-    CONFIRMED = "Confirmed"
-    UPDATING = "Updating"
-    FAILED = "Failed"
-    WAITING = "Waiting"
-
-
-@dataclass(frozen=True, slots=True)
-class Member:
-    """A node that is to run the revision, with the variant that suits it."""
-
-    node: NodeView
-    fit: Fit
-
-    @property
-    def told(self) -> bool:
-        """Whether the node's assignment names the variant, or is about to."""
-        return self._named or (self.node.asked == self.fit.variant.digest and self.node.refusal is None)
-
-    @property
-    def _named(self) -> bool:
-        entry = self.node.entry
-        return entry is not None and entry.state == RUN and entry.manifest_digest == self.fit.variant.digest
-
-    @property
-    def stage(self) -> Stage:
-        """Where the node is."""
-        entry, status = self.node.entry, self.node.status
-        if not self.told or self.node.refusal is not None:
-            return Stage.FAILED if self.node.refusal is not None else Stage.WAITING
-        if not self._named or entry is None:
-            return Stage.UPDATING
-        if is_confirmed(entry, status):
-            return Stage.CONFIRMED
-        failed = (
-            status is not None and status.state == "Failed" and status.wanted_digest == entry.manifest_digest
-        )
-        return Stage.FAILED if failed else Stage.UPDATING
-
-    @property
-    def serves(self) -> bool:
-        """Whether the node confirms what it was told to run, whatever that is."""
-        entry = self.node.entry
-        return entry is not None and is_confirmed(entry, self.node.status)
-
-
 def plan(seen: DeploymentSeen, *, now: datetime, deadline: timedelta) -> DeploymentPlan:
     """Decide about one EdgeDeployment."""
     chosen = _choose(seen, now, deadline)
@@ -144,33 +69,17 @@ def plan(seen: DeploymentSeen, *, now: datetime, deadline: timedelta) -> Deploym
         if node.name not in wishes and node.entry is not None:
             leaves = not selects(node.labels, spec.node_selector.match_labels)
             wishes[node.name] = _keep(seen.deployment, node.entry, RUN if not leaves else REMOVE)
-    counts = _count(members, unfit)
-    status = _status(seen, _summarize(members, unfit, counts, update, chosen), now).model_copy(
+    counts = count(members, unfit)
+    status = _status(seen, summarize(members, unfit, counts, update, chosen.spec.version), now).model_copy(
         update={
             "version": chosen.spec.version,
             "revision": chosen.metadata.name,
             "nodes": counts,
             "confirmed": f"{counts.confirmed}/{counts.matched}",
-            "problems": _problems(members, unfit),
+            "problems": problems(members, unfit),
         }
     )
     return DeploymentPlan(wishes, status, None)
-
-
-def choose_nodes(members: Sequence[Member], *, max_unavailable: int) -> frozenset[str]:
-    """Return which nodes to tell now, by the rule at the top of this module; always the same for the same."""
-    told = [m for m in members if m.told and m.stage is not Stage.CONFIRMED]
-    out = len(told) + sum(not m.told and not m.serves and m.node.reachable for m in members)
-    changing = len(told)
-    chosen: set[str] = set()
-    candidates = [m for m in members if not m.told and m.node.reachable]
-    for m in sorted(candidates, key=lambda m: (m.node.refusal is not None, m.serves, m.node.name)):
-        if changing >= max_unavailable or (m.serves and out >= max_unavailable):
-            continue
-        chosen.add(m.node.name)
-        changing += 1
-        out += m.serves
-    return frozenset(chosen)
 
 
 def _choose(seen: DeploymentSeen, now: datetime, deadline: timedelta) -> ModelRevision | DeploymentPlan:
@@ -250,73 +159,6 @@ def _keep(deployment: EdgeDeployment, entry: Entry, state: str) -> Wish:
 def _ref(deployment: EdgeDeployment) -> DeploymentRef:
     meta = deployment.metadata
     return DeploymentRef(meta.namespace or "", meta.name, meta.uid)
-
-
-def _count(members: Sequence[Member], unfit: Sequence[tuple[NodeView, Unfit]]) -> NodeCounts:
-    stages = [m.stage for m in members]
-    return NodeCounts(
-        matched=len(members),
-        confirmed=stages.count(Stage.CONFIRMED),
-        updating=stages.count(Stage.UPDATING),
-        waiting=stages.count(Stage.WAITING),
-        failed=stages.count(Stage.FAILED),
-        offline=sum(not m.node.reachable for m in members) + sum(not n.reachable for n, _ in unfit),
-        unfit=len(unfit),
-    )
-
-
-def _summarize(
-    members: Sequence[Member],
-    unfit: Sequence[tuple[NodeView, Unfit]],
-    counts: NodeCounts,
-    update: frozenset[str],
-    revision: ModelRevision,
-) -> Summary:
-    version = revision.spec.version
-    if not members:
-        if unfit:
-            message = f"none of {len(unfit)} selected nodes suits a variant of {version}: {unfit[0][1].why}"
-            return waiting(Reason.NO_VARIANT_FITS, message)
-        return waiting(Reason.NO_MATCHING_NODES, "no node has the labels of nodeSelector")
-    if counts.confirmed == counts.matched:
-        return complete(f"all {counts.matched} nodes confirmed {version}")
-    open_members = [m for m in members if m.stage is not Stage.CONFIRMED]
-    progress = f"{counts.confirmed} of {counts.matched} nodes confirmed {version}"
-    if all(not m.node.reachable for m in open_members):
-        return waiting(Reason.NODES_OFFLINE, f"{progress}; the others are offline")
-    if (
-        not update
-        and all(m.stage is not Stage.UPDATING or not m.node.reachable for m in open_members)
-        and counts.failed
-    ):
-        first = next(m for m in open_members if m.stage is Stage.FAILED)
-        reason = Reason.SERVED_NAME_TAKEN if first.node.refusal else Reason.NODE_FAILED
-        return stalled(reason, f"{progress}; {first.node.name}: {_trouble(first)[1]}")
-    return working(Reason.ROLLING_OUT, progress)
-
-
-def _problems(members: Sequence[Member], unfit: Sequence[tuple[NodeView, Unfit]]) -> tuple[ProblemNode, ...]:
-    """Return the first ten nodes that need attention: failed ones first, then unfit, then offline."""
-    found = [(0, m.node.name, *_trouble(m)) for m in members if m.stage is Stage.FAILED]
-    found += [(1, n.name, Reason.NO_VARIANT_FITS.value, u.why) for n, u in unfit]
-    found += [
-        (2, m.node.name, Reason.NODE_SILENT.value, "nothing was heard of the node lately")
-        for m in members
-        if not m.node.reachable and m.stage is not Stage.FAILED
-    ]
-    return tuple(
-        ProblemNode(name=name, reason=reason, message=message[:2048])
-        for _, name, reason, message in sorted(found)[:10]
-    )
-
-
-def _trouble(member: Member) -> tuple[str, str]:
-    if member.node.refusal is not None:
-        return Reason.SERVED_NAME_TAKEN.value, member.node.refusal
-    status = member.node.status
-    if status is None:
-        return Reason.NODE_FAILED.value, "the node gives no reason"
-    return status.reason or Reason.NODE_FAILED.value, status.message or "the node gives no reason"
 
 
 def _status(seen: DeploymentSeen, summary: Summary, now: datetime) -> EdgeDeploymentStatus:
