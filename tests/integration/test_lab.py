@@ -211,8 +211,8 @@ class Named:
     def run(self, *args: str) -> subprocess.CompletedProcess[str]:
         return subprocess.run(self.argv(*args), capture_output=True, text=True, check=False)
 
-    def up(self) -> None:
-        done = self.run("up", "--no-operator", "--detach")
+    def up(self, *what: str) -> None:
+        done = self.run("up", *(what or ("--no-operator",)), "--detach")
         assert done.returncode == 0, done.stderr
 
     def leaves_nothing(self) -> bool:
@@ -255,6 +255,17 @@ def test_a_lab_that_a_signal_ends_leaves_nothing(named: Named, number: signal.Si
     assert named.leaves_nothing()
     assert not named.instance.runs()
     assert not is_listening(facts["s3"])
+
+
+def test_a_whole_lab_that_is_killed_leaves_nothing(named: Named) -> None:
+    named.up("--nodes", "1")
+    facts = named.instance.facts()
+    assert facts is not None
+    urls = [facts["s3"], facts["operator"], facts["nodes"]["edge-1"]["http"]]
+    assert named.run("status").returncode == 0
+    os.kill(facts["pid"], signal.SIGKILL)
+    assert named.leaves_nothing()
+    assert [url for url in urls if is_listening(url)] == []
 
 
 @pytest.mark.parametrize("reached", ["logs/etcd.log", "cluster/kubeconfig"])
