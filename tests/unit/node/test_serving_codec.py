@@ -108,6 +108,8 @@ def test_no_body_raises_anything_else(body: bytes) -> None:
         ("INT8", [128]),
         ("UINT8", [-1]),
         ("UINT64", [-1]),
+        ("UINT64", [1.0]),
+        ("UINT64", [1 << 64]),
         ("INT64", [1 << 63]),
         ("FP16", [70_000]),
         ("FP32", [1e39]),
@@ -129,10 +131,10 @@ def test_values_are_never_bent_to_fit(datatype: str, data: Any) -> None:
         tensors.from_json(TensorSpec("x", datatype, (-1,)), data, (1,))
 
 
-@pytest.mark.parametrize("value", [0, (1 << 64) - 1])
-def test_the_largest_integers_are_exact(value: int) -> None:
-    found = tensors.from_json(TensorSpec("x", "UINT64", (-1,)), [value], (1,))
-    assert found.tolist() == [value]
+@pytest.mark.parametrize("values", [[0], [(1 << 64) - 1], [0, (1 << 64) - 1], [1, (1 << 63) + 1]])
+def test_the_largest_integers_are_exact(values: list[int]) -> None:
+    found = tensors.from_json(TensorSpec("x", "UINT64", (-1,)), values, (len(values),))
+    assert found.tolist() == values
 
 
 def test_a_bool_is_zero_or_one() -> None:

@@ -80,6 +80,8 @@ def _numbers(spec: TensorSpec, data: list[Any]) -> Array:
     dtype = DTYPES[spec.datatype]
     if found.size == 0:
         return found.astype(dtype)
+    if spec.datatype == "UINT64" and found.dtype.kind in "fO":
+        found = _exact(data)
     allowed = {"f": "fiu", "b": "b", "i": "iu", "u": "iu"}[dtype.kind]
     if found.dtype.kind not in allowed:
         raise InvalidRequest(f"data of {spec.name!r} does not hold {spec.datatype} elements")
@@ -93,6 +95,14 @@ def _numbers(spec: TensorSpec, data: list[Any]) -> Array:
     if dtype.kind == "f" and not np.isfinite(cast).all():
         raise InvalidRequest(f"data of {spec.name!r} is out of the range of {spec.datatype}")
     return cast
+
+
+def _exact(data: list[Any]) -> Array:
+    """Read integers that numpy would round: small ones beside some above the largest INT64 become floats."""
+    found = np.array(data, dtype=object)
+    if all(type(item) is int and 0 <= item < 1 << 64 for item in found.flat):
+        return found.astype(np.uint64)
+    return found
 
 
 def _flat_floats(data: list[Any]) -> Array | None:
