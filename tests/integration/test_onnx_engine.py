@@ -13,7 +13,7 @@ from onnx import TensorProto, helper
 from edgewright_node.serving import tensors
 from edgewright_node.serving.codec import Codec
 from edgewright_node.serving.engines import onnx as engine
-from edgewright_node.serving.errors import InferenceFailed, ManifestInvalid, ModelNotLoadable
+from edgewright_node.serving.errors import InferenceFailed, ManifestInvalid, LoadFailed
 
 TYPES: dict[str, tuple[int, list[list[Any]]]] = {
     "BOOL": (TensorProto.BOOL, [[True, False]]),
@@ -86,7 +86,7 @@ def test_a_manifest_that_says_nonsense_is_refused(tmp_path: Path, name: str) -> 
 @pytest.mark.parametrize("content", [b"", b"no model", b"\x08\x09" * 50])
 def test_what_is_no_model_is_refused(tmp_path: Path, content: bytes) -> None:
     (tmp_path / "model.onnx").write_bytes(content)
-    with pytest.raises(ModelNotLoadable):
+    with pytest.raises(LoadFailed):
         engine.load(tmp_path / "model.onnx", {}, threads=1)
 
 

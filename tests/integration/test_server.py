@@ -16,6 +16,7 @@ import numpy.typing as npt
 import pytest
 
 from edgewright_node import slots
+from edgewright_node.serving.errors import ArtifactRefused
 from support.artifact_builders import Artifact, lay_out, make_artifact, make_deployment
 from support.server_process import Client, Server, as_json, binary, request, run_server, wait_for
 
@@ -334,7 +335,7 @@ def test_wrong_artifacts_are_refused_and_the_old_one_serves_on(tmp_path: Path) -
     cases = [
         (wrong(9, "2.0.0"), "GoldenSourceMismatch"),
         (Artifact(files, damaged.weights, damaged.bias), "DigestMismatch"),
-        (make_artifact(replace={"model.onnx": b"no model"}), "ModelNotLoadable"),
+        (make_artifact(replace={"model.onnx": b"no model"}), "LoadFailed"),
         (make_artifact(replace={"golden.npz": b"no vectors"}), "GoldenInvalid"),
         (make_artifact(annotations={"dev.edgewright.ort.x64quantprecision": "maybe"}), "ManifestInvalid"),
     ]
@@ -414,6 +415,14 @@ def test_slow_inferences_do_not_stop_quick_answers(tmp_path: Path) -> None:
         assert slow.receive().status == 200  # and what was pipelined behind it waited
         assert slow.receive().json()["name"] == "edgewright"
         assert took < time.monotonic() - start
+
+
+def test_every_refusal_is_explained() -> None:
+    page = (Path(__file__).parents[2] / "docs/errors.md").read_text()
+    missing = {
+        each.reason for each in ArtifactRefused.__subclasses__() if f"\n### {each.reason}\n" not in page
+    }
+    assert missing == set()
 
 
 @pytest.mark.parametrize(("artifact", "status"), [(make_artifact(), 0), (wrong(9, "2.0.0"), 1)])

@@ -57,7 +57,7 @@ def trial(argv: Sequence[str]) -> int:
     parser.add_argument("--manifest-digest", help="what manifest.json must hash to, sha256:…")
     parser.add_argument("--threads", type=int, default=1, help="threads within one operator (default 1)")
     given = parser.parse_args(argv)
-    from edgewright_node.serving.errors import ModelNotLoadable
+    from edgewright_node.serving.errors import LoadFailed
     from edgewright_node.serving.selftest import load_slot
 
     verdict: dict[str, object] = {"version": 1, "manifestDigest": given.manifest_digest, "modelDigest": None}
@@ -71,7 +71,7 @@ def trial(argv: Sequence[str]) -> int:
     except ArtifactRefused as e:
         refused = e
     except Exception as e:  # whatever a hostile file makes a parser do is a verdict too
-        refused = ModelNotLoadable(f"{type(e).__name__}: {e}"[:256])
+        refused = LoadFailed(f"{type(e).__name__}: {e}"[:256])
     verdict |= {
         "state": "Failed" if refused else "Passed",
         "reason": refused.reason if refused else None,

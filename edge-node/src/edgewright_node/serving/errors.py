@@ -15,7 +15,7 @@
         ├── SlotIncomplete
         ├── DigestMismatch
         ├── ManifestInvalid
-        ├── ModelNotLoadable
+        ├── LoadFailed
         ├── GoldenInvalid
         ├── GoldenSourceMismatch
         ├── GoldenArtifactMismatch
@@ -124,10 +124,10 @@ class ManifestInvalid(ArtifactRefused):
     reason = "ManifestInvalid"
 
 
-class ModelNotLoadable(ArtifactRefused):
+class LoadFailed(ArtifactRefused):
     """The runtime refuses the model: unknown operator, damaged graph, not enough memory."""
 
-    reason = "ModelNotLoadable"
+    reason = "LoadFailed"
 
 
 class GoldenInvalid(ArtifactRefused):

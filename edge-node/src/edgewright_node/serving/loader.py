@@ -13,7 +13,7 @@ from edgewright_node import slots
 from edgewright_node.serving import selftest
 from edgewright_node.serving.codec import Codec
 from edgewright_node.serving.dataplane import DataPlane, ServedModel
-from edgewright_node.serving.errors import ArtifactRefused, ModelNotLoadable, TrialTimeout
+from edgewright_node.serving.errors import ArtifactRefused, LoadFailed, TrialTimeout
 from edgewright_node.serving.lifecycle import Action, Held, Load, Step, Try, decide
 from edgewright_node.serving.metrics import ModelInfo, ModelStats
 from edgewright_node.serving.selftest import LoadedSlot
@@ -195,7 +195,7 @@ class Loader:
             return e
         except Exception as e:  # whatever a hostile file makes a parser do must not end the server
             LOG.exception("%s %s could not be opened", tenant.key, ref.slot)
-            return ModelNotLoadable(f"{type(e).__name__}: {e}"[:256])
+            return LoadFailed(f"{type(e).__name__}: {e}"[:256])
 
     def _serve(self, tenant: Tenant, want: slots.Want, loaded: LoadedSlot) -> None:
         opened, engine = loaded.opened, loaded.engine

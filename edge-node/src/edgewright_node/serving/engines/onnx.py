@@ -9,7 +9,7 @@ from onnxruntime.capi.onnxruntime_pybind11_state import InvalidArgument
 
 from edgewright_node.serving.datatypes import Array
 from edgewright_node.serving.engines.base import Tensors, TensorSpec
-from edgewright_node.serving.errors import InferenceFailed, InvalidRequest, ManifestInvalid, ModelNotLoadable
+from edgewright_node.serving.errors import InferenceFailed, InvalidRequest, ManifestInvalid, LoadFailed
 
 OPTIMIZATION_LEVEL: Final = "dev.edgewright.ort.optimization-level"
 """Annotation: all, extended, basic or disabled; without it, all."""
@@ -79,15 +79,15 @@ def load(model: Path, annotations: Mapping[str, str], *, threads: int) -> OnnxEn
 
     Raises:
         ManifestInvalid: an annotation has a value that is not known.
-        ModelNotLoadable: the runtime refuses the file.
+        LoadFailed: the runtime refuses the file.
     """
     options = _options(annotations, threads)
     try:
         return OnnxEngine(ort.InferenceSession(model, options, providers=["CPUExecutionProvider"]))
-    except ModelNotLoadable:
+    except LoadFailed:
         raise
     except Exception as e:  # as above: no common base
-        raise ModelNotLoadable(_short(e)) from e
+        raise LoadFailed(_short(e)) from e
 
 
 def _options(annotations: Mapping[str, str], threads: int) -> ort.SessionOptions:
@@ -112,7 +112,7 @@ def _options(annotations: Mapping[str, str], threads: int) -> ort.SessionOptions
 def _spec(arg: Any) -> TensorSpec:
     datatype = _DATATYPES.get(arg.type)
     if datatype is None:
-        raise ModelNotLoadable(f"tensor {arg.name!r} has type {arg.type}, which the protocol cannot carry")
+        raise LoadFailed(f"tensor {arg.name!r} has type {arg.type}, which the protocol cannot carry")
     return TensorSpec(arg.name, datatype, tuple(n if isinstance(n, int) else -1 for n in arg.shape))
 
 
