@@ -13,7 +13,7 @@ from onnx import TensorProto, helper
 from edgewright_node.serving import tensors
 from edgewright_node.serving.codec import Codec
 from edgewright_node.serving.engines import onnx as engine
-from edgewright_node.serving.errors import InferenceFailed, ManifestInvalid, LoadFailed
+from edgewright_node.serving.errors import InferenceFailed, LoadFailed, ManifestInvalid
 
 TYPES: dict[str, tuple[int, list[list[Any]]]] = {
     "BOOL": (TensorProto.BOOL, [[True, False]]),

@@ -9,7 +9,7 @@ from onnxruntime.capi.onnxruntime_pybind11_state import InvalidArgument
 
 from edgewright_node.serving.datatypes import Array
 from edgewright_node.serving.engines.base import Tensors, TensorSpec
-from edgewright_node.serving.errors import InferenceFailed, InvalidRequest, ManifestInvalid, LoadFailed
+from edgewright_node.serving.errors import InferenceFailed, InvalidRequest, LoadFailed, ManifestInvalid
 
 OPTIMIZATION_LEVEL: Final = "dev.edgewright.ort.optimization-level"
 """Annotation: all, extended, basic or disabled; without it, all."""
