@@ -2,13 +2,17 @@
 
 import json
 import os
+import signal
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
 from edgewright_lab.lab import Lab
@@ -17,8 +21,6 @@ from support.api_client import JSON
 from support.artifact_builders import Artifact, make_artifact
 from support.gateway_simulator import GatewaySimulator, run_in_thread
 from support.server_process import run_server, wait_for
-
-GOLDEN_FILE = slots.GOLDEN_FILE
 
 
 @dataclass
@@ -33,6 +35,9 @@ class Site:
     serial: int = 0
     uid: str = "u1"
     agents: list[subprocess.Popen[bytes]] = field(default_factory=list)
+
+    def has_served(self, count: float) -> bool:
+        return self.gateway.served > count
 
     def publish(self, *artifacts: Artifact) -> None:
         for artifact in artifacts:
@@ -135,7 +140,7 @@ def site(control_plane: Lab, tmp_path: Path, request: pytest.FixtureRequest) -> 
 
 
 def test_the_life_of_a_deployment(site: Site, tmp_path: Path) -> None:
-    first, second, wrong = make_artifact(seed=1), make_artifact(seed=2), make_artifact(seed=3)
+    first, second = make_artifact(seed=1), make_artifact(seed=2)
     other_model = make_artifact(seed=9).files[slots.MODEL_FILE]
     wrong = make_artifact(seed=3, replace={slots.MODEL_FILE: other_model})
     site.publish(first, second, wrong)
@@ -177,6 +182,117 @@ def test_the_life_of_a_deployment(site: Site, tmp_path: Path) -> None:
         site.assign(second, state="Remove")
         wait_for(lambda: site.entry().get("state") == "Removed")
         assert not where.path.exists()
+
+
+def test_a_killed_agent_resumes_at_the_byte(site: Site) -> None:
+    filler = np.random.default_rng(5).bytes(16 << 20)
+    artifact = make_artifact(replace={slots.REPORT_FILE: filler})
+    site.publish(artifact)
+    size = sum(len(content) for content in artifact.files.values())
+    site.gateway.chunk_bytes, site.gateway.chunk_delay = 1 << 16, 0.005
+    site.assign(artifact)
+    for share in (0.2, 0.5, 0.8):
+        agent = site.start_agent()
+        wait_for(partial(site.has_served, share * size))
+        agent.send_signal(signal.SIGKILL)
+        agent.wait(10)
+    site.gateway.chunk_delay = 0.0
+    site.start_agent()
+    entry = site.wait(artifact)  # no server lives: a process of its own tests and proves
+    assert entry["provenBy"] == "golden"
+    assert entry["totalBytes"] > 16 << 20
+    assert site.gateway.served <= 1.05 * size
+
+
+def test_a_corrupted_blob_never_becomes_a_slot(site: Site) -> None:
+    artifact = make_artifact()
+    site.publish(artifact)
+    site.gateway.blobs[artifact.model_digest] = bytes(len(artifact.files[slots.MODEL_FILE]))
+    site.assign(artifact)
+    site.start_agent()
+    entry = site.wait(artifact, "Failed")
+    assert entry["reason"] == "DigestMismatch"
+    assert "runningDigest" not in entry
+    assert not list(site.root.glob("deployments/*/slot-*/complete"))
+
+
+def test_at_rest_nothing_is_written_and_a_restart_without_api_serves_on(site: Site, tmp_path: Path) -> None:
+    artifact = make_artifact()
+    site.publish(artifact)
+    site.assign(artifact)
+    agent = site.start_agent()
+    with run_server(site.root, tmp_path / "s.sock") as server:
+        site.wait(artifact)
+        kubectl = site.lab.kubectl
+        node = wait_for(lambda: (kubectl.get("edgenode", site.name) or {}).get("status", {}).get("inventory"))
+        assert node["cores"] == os.cpu_count()
+        assert {r["name"] for r in node["runtimes"]} == {"onnxruntime"}
+        lease = kubectl.get("lease", site.name, "edgewright-nodes")
+        assert lease is not None
+        assert lease["spec"]["holderIdentity"] == site.name
+        time.sleep(1.5)
+        before = _versions(site)
+        time.sleep(10)
+        assert _versions(site) == before, "something was written at rest"
+
+        agent.terminate()
+        agent.wait(10)
+        site.start_agent(API_SERVER="https://127.0.0.1:1", GATEWAY="http://127.0.0.1:1")
+        where = slots.deployment(site.root, "vision", "digits")
+        time.sleep(2)
+        assert _served(server.report(where)) == artifact.manifest_digest
+        journal = json.loads((where.path / "journal" / "deployment.json").read_bytes())
+        assert journal["state"] == "Confirmed"
+
+
+def test_what_an_agent_must_not_act_on(site: Site) -> None:
+    first, second = make_artifact(seed=1), make_artifact(seed=2)
+    site.publish(first, second)
+    site.serial = 7
+    site.assign(first)
+    site.start_agent()
+    site.wait(first)
+
+    site.assign(second, requires=["Teleport"])
+    entry = site.wait(second, "Failed")
+    assert (entry["reason"], entry["runningDigest"]) == ("AgentTooOld", first.manifest_digest)
+    site.serial = 2
+    site.assign(second)
+    wait_for(lambda: _condition(site, "Stalled") == ("True", "SerialBehind"))
+    assert site.status()["seenSerial"] == 9
+    assert site.entry()["runningDigest"] == first.manifest_digest
+    site.serial = 9
+    site.assign(second, state="Hold")
+    wait_for(lambda: site.entry().get("reason") == "Held")
+    assert second.manifest_digest not in site.gateway.tickets
+    site.assign(second)
+    site.wait(second)
+
+
+def test_the_object_and_its_absence(site: Site) -> None:
+    artifact = make_artifact()
+    site.publish(artifact)
+    site.assign(artifact)
+    agent = site.start_agent()
+    site.wait(artifact)
+    site.lab.kubectl("delete", "nodeassignment", site.name)
+    time.sleep(1)
+    assert agent.poll() is None
+    assert (site.root / "deployments" / "vision.digits" / "active").is_symlink()
+    site.serial = 0  # an object made anew by an operator that lost its memory
+    site.assign(artifact)
+    site.assign(artifact, serial=50)
+    site.wait(artifact)
+
+
+def _versions(site: Site) -> list[str]:
+    found = [site.lab.kubectl.get(kind, site.name) for kind in ("nodeassignment", "edgenode")]
+    return [obj["metadata"]["resourceVersion"] for obj in found if obj is not None]
+
+
+def _condition(site: Site, kind: str) -> tuple[str, str] | None:
+    conditions = site.status().get("conditions", [])
+    return next(((c["status"], c["reason"]) for c in conditions if c["type"] == kind), None)
 
 
 def _served(report: slots.ServerReport | None) -> str | None:

@@ -75,7 +75,10 @@ class GatewaySimulator:
         limit = self.cut_after.pop(0) if self.cut_after else len(content)
         for at in range(start, len(content), self.chunk_bytes):
             chunk = content[at : at + min(self.chunk_bytes, max(0, limit))]
-            await answer.write(chunk)
+            try:
+                await answer.write(chunk)
+            except ConnectionError:  # the agent was killed
+                break
             self.served += len(chunk)
             limit -= len(chunk)
             if limit <= 0:

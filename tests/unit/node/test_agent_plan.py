@@ -169,6 +169,8 @@ def test_a_model_that_takes_the_node_down_is_refused() -> None:
 def test_nobody_lives_so_a_process_tests() -> None:
     disk = make_disk(BOTH, "slot-a", make_want(active=make_ref()))
     now = make_situation(journal=TRIAL_B, order=make_order(B), disk=disk)
+    assert isinstance(plan.decide(now), Rest), "a server gets a moment to show itself"
+    now = _with(now, elapsed=1.0)
     assert plan.decide(now) == RunTrial("slot-b")
     good = plan.judge_process(now, ProcessResult(True, "2026-11-25T12:00:00Z"))
     assert good.event is Event.OK

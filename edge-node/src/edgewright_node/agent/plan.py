@@ -52,6 +52,9 @@ RETRY_LIMIT_SECONDS: Final = 3600.0
 PROVEN_BY: Final = "golden"
 """What the self-test proves with."""
 
+GRACE_SECONDS: Final = 1.0
+"""How long a server gets to show itself in a new directory before a process is started in its place."""
+
 RELEASE_SECONDS: Final = 60.0
 """How long a removal waits for servers; then the files go, which a mapped session survives."""
 
@@ -124,6 +127,10 @@ def _idle(now: Situation) -> Action:
 
 
 def _fetching(now: Situation) -> Action:
+    want = now.disk.want
+    if want is None or want.state is WantState.REMOVE:  # so that servers answer here by the time of the trial
+        digest = now.disk.complete.get(now.disk.active) if now.disk.active else None
+        return WriteWant(_want(now, now.disk.active, digest))
     return Fetch(_wanted(now))
 
 
@@ -140,7 +147,7 @@ def _trial(now: Situation) -> Action:
         times = now.journal.interruptions
         return _failed(Reason.TRIAL_INTERRUPTED, f"the agent went down {times} times on trial", poison=True)
     if not now.servers:
-        return RunTrial(slot)
+        return RunTrial(slot) if now.elapsed >= GRACE_SECONDS else Rest(POLL_SECONDS)
     attempt = f"{digest[7:19]}-{now.journal.attempt}"
     offered = now.disk.want.trial if now.disk.want else None
     if offered is None or (offered.attempt, offered.slot) != (attempt, slot):
@@ -152,13 +159,15 @@ def _judge_trial(now: Situation, attempt: str) -> Action:
     answers = [s.trial if s.trial and s.trial.attempt == attempt else None for s in now.servers]
     for answer in answers:
         if answer is not None and answer.state is TrialState.FAILED:
-            return _failed(answer.reason or Reason.TRIAL_CRASHED, answer.message or "", poison=True)
+            late = answer.reason == Reason.TRIAL_TIMEOUT  # says nothing of the model
+            reason, message = answer.reason or Reason.TRIAL_CRASHED, answer.message or ""
+            return _failed(reason, message, poison=not late, retry=late)
     if all(answer is not None and answer.state is TrialState.PASSED for answer in answers):
         return _enter(Event.OK)
     if now.elapsed > now.limits.trial_seconds:
-        late = [s.server_id for s, a in zip(now.servers, answers, strict=True) if _unfinished(a)]
+        slow = [s.server_id for s, a in zip(now.servers, answers, strict=True) if _unfinished(a)]
         seconds = f"{now.limits.trial_seconds:g} s"
-        return _failed(Reason.TRIAL_TIMEOUT, f"no answer within {seconds} from {', '.join(late)}", retry=True)
+        return _failed(Reason.TRIAL_TIMEOUT, f"no answer within {seconds} from {', '.join(slow)}", retry=True)
     return Rest(POLL_SECONDS)
 
 
@@ -183,7 +192,7 @@ def _swapping(now: Situation) -> Action:
     if switch is not None:
         return switch
     if not now.servers:
-        return RunTrial(slot)
+        return RunTrial(slot) if now.elapsed >= GRACE_SECONDS else Rest(POLL_SECONDS)
     proof = _proof(now.servers, digest)
     if proof is not None:
         return Conclude(proof)

@@ -54,10 +54,10 @@ async def run(command: Sequence[str], slot: Path, *, seconds: float, at: str) ->
         if process.returncode is None:
             process.kill()
             await process.wait()
-    return _judge(process.returncode or 0, out[-_MAX_ANSWER:], err[-_MAX_ANSWER:], at)
+    return judge(process.returncode or 0, out[-_MAX_ANSWER:], err[-_MAX_ANSWER:], at)
 
 
-def _judge(status: int, out: bytes, err: bytes, at: str) -> ProcessResult:
+def judge(status: int, out: bytes, err: bytes, at: str) -> ProcessResult:
     """Read the answer; exit status alone is never trusted."""
     lines = out.strip().splitlines()
     try:
