@@ -200,6 +200,7 @@ class Lab:
                 store=self.store,
                 http_port=http_port,
                 gateway_port=gateway_port,
+                argv=self.settings.operator_argv,
                 extra=self.settings.operator_env,
             )
         )

@@ -1,7 +1,6 @@
 """How a lab runs the operator: under the ServiceAccount and the roles that the chart ships."""
 
-import sys
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -47,6 +46,7 @@ def operator_command(
     store: Store,
     http_port: int,
     gateway_port: int,
+    argv: Sequence[str],
     extra: Mapping[str, str],
 ) -> Command:
     """Return how to start the operator; ``extra`` variables win."""
@@ -66,5 +66,4 @@ def operator_command(
         "WORK_DIR": str(directory / "work"),
     }
     env = {f"EDGEWRIGHT_OPERATOR_{name}": value for name, value in values.items()} | dict(extra)
-    argv = (sys.executable, "-m", "edgewright_operator")
     return Command(name="operator", argv=argv, directory=directory, env=env, grace_seconds=8.0)

@@ -63,6 +63,9 @@ class LabSettings:
     operator_env: Mapping[str, str] = field(default_factory=dict)
     """Further variables for the operator, e.g. ``EDGEWRIGHT_OPERATOR_GATEWAY_MODE``."""
 
+    operator_argv: tuple[str, ...] = (sys.executable, "-m", "edgewright_operator")
+    """How the operator is started; a test may run one that decides otherwise."""
+
     @classmethod
     def from_env(cls, env: Mapping[str, str] | None = None, **given: object) -> Self:
         """Return settings with what the environment says; ``given`` fields win.

@@ -108,6 +108,7 @@ def test_what_a_test_asks_of_the_operator_wins() -> None:
         store=STORE,
         http_port=8080,
         gateway_port=8443,
+        argv=("python", "-m", "edgewright_operator"),
         extra={"EDGEWRIGHT_OPERATOR_NAMESPACE": "other"},
     )
     assert command.env["EDGEWRIGHT_OPERATOR_NAMESPACE"] == "other"
