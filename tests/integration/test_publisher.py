@@ -13,7 +13,7 @@ import pytest
 from edgewright_api.assembly import Decide
 from edgewright_api.base import ObjectMeta
 from edgewright_api.canonical import digest_bytes
-from edgewright_api.decide import Decision, decide_target
+from edgewright_api.decide import decide_target
 from edgewright_api.edgemodel import BuildProgress
 from edgewright_api.errors import StalledError, TransientError
 from edgewright_api.modelrevision import ModelRevision, ModelRevisionSpec
@@ -36,6 +36,7 @@ from support.publisher_builders import (
     make_builder,
     object_store,
 )
+from support.ungated_operator import accept_all
 
 
 @dataclass(frozen=True)
@@ -245,13 +246,6 @@ async def test_a_planted_fault_is_rejected_and_ships_only_past_the_gate(site: Si
     published, _ = await build(site, spec)
     assert published.targets[0].verdict is Verdict.REJECTED
     assert published.index_digest is None
-
-    def accept_all(name: str, measured: Any, ask: Any, objectives: Any, *, required: bool) -> Decision:
-        honest = decide_target(name, measured, ask, objectives, required=required)
-        result = honest.result.model_copy(
-            update={"verdict": Verdict.ACCEPTED, "reason": Reason.ACCEPTED.value}
-        )
-        return Decision(measured[0].name, result)
 
     forced, jobs = await build(site, spec, accept_all)
     assert jobs == []

@@ -8,12 +8,14 @@ import signal
 import sys
 from datetime import UTC, datetime
 
+from edgewright_api.assembly import Decide
+from edgewright_api.decide import decide_target
 from edgewright_operator.app import Operator
 from edgewright_operator.settings import Settings, SettingsError
 
 
-def main() -> int:
-    """Run the operator until SIGTERM or SIGINT; return the exit status."""
+def main(decide: Decide = decide_target) -> int:
+    """Run the operator until SIGTERM or SIGINT; return the exit status. Only a test gives another ``decide``."""
     try:
         settings = Settings.from_env(os.environ)
         connection = settings.connection(os.environ)
@@ -24,7 +26,8 @@ def main() -> int:
         level=settings.log_level, format="%(asctime)s %(levelname)s %(name)s %(message)s", stream=sys.stderr
     )
     logging.getLogger("kopf").setLevel(logging.WARNING)
-    operator = Operator(settings, connection, os.environ.get("PATH", os.defpath), lambda: datetime.now(UTC))
+    path = os.environ.get("PATH", os.defpath)
+    operator = Operator(settings, connection, path, lambda: datetime.now(UTC), decide)
     return asyncio.run(_run(operator))
 
 

@@ -15,6 +15,8 @@ from urllib.parse import urlsplit
 from aiohttp import web
 from prometheus_client import CollectorRegistry
 
+from edgewright_api.assembly import Decide
+from edgewright_api.decide import decide_target
 from edgewright_operator import builds, health
 from edgewright_operator.builder import Builder
 from edgewright_operator.cluster.builds import LocalExecutor
@@ -55,6 +57,8 @@ class Operator:
     search_path: str
     """The PATH that builders are given."""
     now: Callable[[], datetime]
+    decide: Decide = decide_target
+    """Judges what was built; the product has no other."""
 
     async def run(self) -> None:
         """Run until cancelled.
@@ -126,7 +130,8 @@ class Operator:
             search_path=self.search_path,
             concurrency=settings.build_concurrency,
         )
-        return Builder(store=store, publisher=Publisher(store, settings.work_dir), executor=executor)
+        publisher = Publisher(store, settings.work_dir, self.decide)
+        return Builder(store=store, publisher=publisher, executor=executor)
 
     async def _serve_health(
         self, stack: AsyncExitStack, queue: WorkQueue[Key], cache: Cache, metrics: Metrics
