@@ -74,6 +74,7 @@ def measured(name: str = "static-int8", **changes: Any) -> Measured:
         "evidence": Evidence.SAME_ISA,
         "latency": latency(),
         "safety": SAFE,
+        "golden_holds": True,
     }
     return Measured(name=name, **(fields | changes))  # type: ignore[arg-type]
 

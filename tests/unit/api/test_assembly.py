@@ -60,6 +60,7 @@ class Results:
             pass_name=node.pass_name,
             output=digest_bytes(content),
             size_bytes=len(content),
+            facts={"withinPolicy": True} if node.output is Output.GOLDEN else {},
             machine=machine,
         )
 

@@ -193,14 +193,16 @@ class _Facts:
             nodes.append(candidate.latency)
         failure = self._first_failure(nodes)
         if failure is not None:
-            nothing = Measured(candidate.name, 0, {}, Evidence.NONE, None, None, failure)
+            nothing = Measured(candidate.name, 0, {}, Evidence.NONE, None, None, None, failure)
             return _Assembled(nothing, None)
         level = Evidence.SAME_ISA if self.isa is self.plan.host_isa else Evidence.EMULATED
         outcomes = {metric: self._outcomes(node) for metric, node in candidate.outcomes.items()}
         latency = None if candidate.latency is None else self._latency(candidate.latency, level)
         safety = self._safety(candidate.safety)
         package = self._pack(target, candidate, outcomes, latency, level)
-        measured = Measured(candidate.name, package.size_bytes, outcomes, level, latency, safety)
+        golden = self.known[candidate.golden].facts.get("withinPolicy")
+        holds = golden if isinstance(golden, bool) else None
+        measured = Measured(candidate.name, package.size_bytes, outcomes, level, latency, safety, holds)
         return _Assembled(measured, package)
 
     def _first_failure(self, nodes: Sequence[str]) -> Failure | None:

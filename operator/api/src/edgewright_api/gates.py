@@ -85,6 +85,8 @@ class Measured:
     evidence: Evidence
     latency: LatencyMeasurement | None
     safety: Safety | None
+    golden_holds: bool | None
+    """Whether its golden vectors are within the tolerance that nodes will hold them to."""
     failure: Failure | None = None
 
 
@@ -267,6 +269,20 @@ def _accuracy_holds(
     return weak
 
 
+def _golden_holds(
+    measured: Measured, ask: Ask, accuracy: tuple[AccuracyFigure, ...], latency: LatencyFigure | None
+) -> Breach | None:
+    del ask, accuracy, latency
+    if measured.golden_holds is None:
+        return Reason.NOT_MEASURED, "the golden vectors were not compared with the source model"
+    if not measured.golden_holds:
+        return (
+            Reason.GOLDEN_SOURCE_MISMATCH,
+            "the outputs on the golden vectors are so far from the source model's that every node would refuse",
+        )
+    return None
+
+
 def _speed_holds(
     measured: Measured, ask: Ask, accuracy: tuple[AccuracyFigure, ...], latency: LatencyFigure | None
 ) -> Breach | None:
@@ -318,6 +334,7 @@ def _size_holds(
 _CHECKS: Final[tuple[Check, ...]] = (
     _numbers_are_safe,  # figures of an artifact that can overflow mean nothing
     _accuracy_holds,
+    _golden_holds,
     _speed_holds,
     _size_holds,
 )
@@ -354,6 +371,7 @@ _NEARNESS: Final[tuple[Reason, ...]] = (
     Reason.SLOWER_THAN_BASELINE,
     Reason.EVIDENCE_TOO_WEAK,
     Reason.LATENCY_UNPROVEN,
+    Reason.GOLDEN_SOURCE_MISMATCH,
     Reason.UNDERPOWERED,
     Reason.ACCURACY_DROP_TOO_LARGE,
 )

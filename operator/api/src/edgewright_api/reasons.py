@@ -40,6 +40,7 @@ class Reason(StrEnum):
     EVIDENCE_TOO_WEAK = "EvidenceTooWeak"
     SATURATION_RISK = "SaturationRisk"
     NUMERICALLY_UNSAFE = "NumericallyUnsafe"
+    GOLDEN_SOURCE_MISMATCH = "GoldenSourceMismatch"
     NO_CANDIDATE = "NoCandidate"
     REQUIRED_TARGET_REJECTED = "RequiredTargetRejected"
     # Building or publishing went wrong.
