@@ -125,13 +125,20 @@ def test_a_node_that_refuses_the_artifact_stops_the_rollout_and_is_named() -> No
 
 
 def test_a_taken_name_is_told_and_holds_up_no_other_node() -> None:
-    taken = view("a", asked=digest("1"), refusal="the name digits is served for vision/other on this node")
+    taken = view("a", refusal="the name digits is served for vision/other")
     got = decide(seen(taken, view("b")))
     assert wanted(got) == {"b": ("Run", "1")}
     got = decide(seen(taken, running("b")))
     assert told(got)[0] == "ServedNameTaken"
-    assert got.status.problems[0].reason == "ServedNameTaken"
-    assert wanted(got)["a"] == ("Run", "1")  # asked on, so that it gets the name once it is free
+    assert got.status.problems[0].message == "the name digits is served for vision/other"
+    assert wanted(got) == {"b": ("Run", "1")}
+
+
+def test_another_served_name_is_rolled_out_like_another_version() -> None:
+    deployment = edge_deployment(serving={"modelName": "numbers"})
+    got = decide(seen(running("a"), running("b"), deployment=deployment))
+    assert got.wishes is not None
+    assert [w.entry.served_name for _, w in sorted(got.wishes.items())] == ["numbers", "digits"]
 
 
 def test_a_node_that_is_no_longer_selected_is_to_remove_the_model() -> None:
@@ -224,7 +231,7 @@ def member(name: str, kind: str, reachable: bool) -> Member:
         "changing": lambda: running(name, "2", confirmed=False),
         "done": lambda: running(name, "2"),
         "asked": lambda: view(name, asked=digest("2")),
-        "refused": lambda: view(name, asked=digest("2"), refusal="taken"),
+        "refused": lambda: running(name, "1", refusal="taken"),
     }[kind]()
     changed = view(
         name,
@@ -234,7 +241,7 @@ def member(name: str, kind: str, reachable: bool) -> Member:
         refusal=node.refusal,
         reachable=reachable,
     )
-    return Member(changed, Fit(VARIANT, ""))
+    return Member(changed, Fit(VARIANT, ""), "digits")
 
 
 KINDS = ("new", "old", "broken", "changing", "done", "asked", "refused")

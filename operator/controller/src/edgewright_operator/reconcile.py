@@ -145,8 +145,7 @@ class Reconciler:
     async def _node(self, key: Key) -> float | None:
         node = self.cache.nodes.get("", key.name)
         if node is None:
-            self.memory.refusals.pop(key.name, None)
-            return None
+            return None  # the collector takes its assignment
         heard = await self._reachable(node)
         self._note_missing(key.name)
         seen = observe.node(self.cache, self.memory, key)
@@ -154,7 +153,10 @@ class Reconciler:
         if composed.changed:
             version = seen.assignment.metadata.resource_version if seen.assignment else None
             await self.do.run(Assign(key.name, node.metadata.uid, composed.spec, version))
-        self._note_refusals(key.name, composed.refusals)
+        for refusal in composed.refusals:
+            self.mark(
+                Key(Kind.DEPLOYMENT, *refusal.place)
+            )  # it withdraws the wish, and tells who has the name
         return min((s for s in (heard, composed.requeue_after) if s is not None), default=None)
 
     async def _reachable(self, node: EdgeNode) -> float | None:
@@ -193,10 +195,3 @@ class Reconciler:
     def existing(self) -> frozenset[tuple[str, str]]:
         """Return namespace and name of every EdgeDeployment."""
         return frozenset((d.metadata.namespace or "", d.metadata.name) for d in self.cache.deployments.all())
-
-    def _note_refusals(self, node: str, refusals: tuple[nodes.Refusal, ...]) -> None:
-        before = self.memory.refusals.get(node, ())
-        if before != refusals:
-            self.memory.refusals[node] = refusals
-            for refusal in {*before, *refusals}:
-                self.mark(Key(Kind.DEPLOYMENT, *refusal.place))

@@ -9,7 +9,7 @@ from edgewright_api.edgedeployment import EdgeDeployment
 from edgewright_api.edgemodel import EdgeModel
 from edgewright_api.edgetarget import EdgeTarget
 from edgewright_api.modelrevision import ModelRevision
-from edgewright_operator.planning.nodes import Refusal, Wish
+from edgewright_operator.planning.nodes import Wish
 from edgewright_operator.planning.objects import (
     ClusterNode,
     DeploymentRef,
@@ -130,8 +130,6 @@ class Memory:
 
     wishes: dict[Place, dict[str, Wish]] = field(default_factory=dict)
     """By deployment, then by node: what it wants of the node."""
-    refusals: dict[str, tuple[Refusal, ...]] = field(default_factory=dict)
-    """By node: what its composer could not fulfil."""
     gone_since: dict[DeploymentRef, datetime] = field(default_factory=dict)
     """When the deployment of an entry was first missed."""
     beats: dict[str, Beat] = field(default_factory=dict)

@@ -6,7 +6,7 @@ from edgewright_operator.cluster.cache import Cache, Memory
 from edgewright_operator.cluster.resources import NODES_NAMESPACE
 from edgewright_operator.planning.deployments import DeploymentSeen
 from edgewright_operator.planning.models import ModelSeen
-from edgewright_operator.planning.nodes import RUN, NodeSeen
+from edgewright_operator.planning.nodes import RUN, NodeSeen, name_holder
 from edgewright_operator.planning.objects import EdgeNode, Key, NodeAssignment
 from edgewright_operator.planning.reachability import MISSED_BEATS, Heartbeat
 from edgewright_operator.planning.rollout import NodeView
@@ -33,13 +33,14 @@ def deployment(cache: Cache, memory: Memory, key: Key) -> DeploymentSeen | None:
     revisions = tuple(
         r for r in cache.revisions.all() if r.metadata.namespace == key.namespace and r.spec.model == name
     )
-    nodes = tuple(_view(cache, memory, key, node) for node in cache.nodes.all())
+    served_name = found.spec.serving.model_name
+    nodes = tuple(_view(cache, memory, key, served_name, node) for node in cache.nodes.all())
     return DeploymentSeen(
         found, owner is not None, owner.status.ready_revision if owner else "", revisions, nodes
     )
 
 
-def _view(cache: Cache, memory: Memory, key: Key, node: EdgeNode) -> NodeView:
+def _view(cache: Cache, memory: Memory, key: Key, served_name: str, node: EdgeNode) -> NodeView:
     name, place = node.metadata.name, (key.namespace, key.name)
     twin, assignment = cache.cluster_nodes.get("", name), cache.assignments.get("", name)
     entry = status = None
@@ -48,6 +49,7 @@ def _view(cache: Cache, memory: Memory, key: Key, node: EdgeNode) -> NodeView:
         status = next((s for s in assignment.status.assignments if s.deployment.place == place), None)
     wish = memory.wishes.get(place, {}).get(name)
     asked = wish.entry.manifest_digest if wish is not None and wish.entry.state == RUN else None
+    holder = name_holder(assignment, place, served_name)
     return NodeView(
         name=name,
         labels={**(twin.metadata.labels if twin else {}), **node.metadata.labels},
@@ -56,7 +58,7 @@ def _view(cache: Cache, memory: Memory, key: Key, node: EdgeNode) -> NodeView:
         entry=entry,
         status=status,
         asked=asked,
-        refusal=next((r.message for r in memory.refusals.get(name, ()) if r.place == place), None),
+        refusal=f"the name {served_name} is served for {holder.namespace}/{holder.name}" if holder else None,
     )
 
 

@@ -36,7 +36,7 @@ def affected(cache: Cache, kind: Kind, old: Any, new: Any) -> Iterable[Key]:
                 yield from _all_deployments(cache)
         case Kind.ASSIGNMENT:
             yield Key(Kind.NODE, "", name)
-            yield from _of_assignment(old, new)
+            yield from _of_assignment(cache, old, new)
         case Kind.LEASE:
             node = cache.nodes.get("", name)
             # A node that is heard of already is looked at again when its time is up, not at every heartbeat.
@@ -52,10 +52,18 @@ def _as_matched(node: EdgeNode) -> tuple[Any, ...]:
     return (node.metadata.uid, node.metadata.labels, node.status.inventory, node.reachable())
 
 
-def _of_assignment(old: NodeAssignment | None, new: NodeAssignment | None) -> Iterable[Key]:
+def _of_assignment(cache: Cache, old: NodeAssignment | None, new: NodeAssignment | None) -> Iterable[Key]:
     places = (set(old.places()) if old else set()) | (set(new.places()) if new else set())
     for namespace, name in sorted(places):
         yield Key(Kind.DEPLOYMENT, namespace, name)
+    freed = _served_names(old) - _served_names(new)
+    for deployment in cache.deployments.all() if freed else ():
+        if deployment.spec.serving.model_name in freed:
+            yield Key(Kind.DEPLOYMENT, deployment.metadata.namespace or "", deployment.metadata.name)
+
+
+def _served_names(assignment: NodeAssignment | None) -> set[str]:
+    return {e.served_name for e in assignment.spec.assignments} if assignment else set()
 
 
 def _deployments_of(cache: Cache, namespace: str, model: str) -> Iterable[Key]:

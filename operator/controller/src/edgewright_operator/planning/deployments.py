@@ -58,7 +58,7 @@ def plan(seen: DeploymentSeen, *, now: datetime, deadline: timedelta) -> Deploym
         return chosen
     spec = seen.deployment.spec
     selected = [n for n in seen.nodes if selects(n.labels, spec.node_selector.match_labels)]
-    members, unfit = _sort_out(selected, variants(chosen))
+    members, unfit = _sort_out(selected, variants(chosen), spec.serving.model_name)
     update = choose_nodes(
         members, max_unavailable=max(1, share_of(spec.rollout.max_unavailable, len(members)))
     )
@@ -117,14 +117,14 @@ def _choose(seen: DeploymentSeen, now: datetime, deadline: timedelta) -> ModelRe
 
 
 def _sort_out(
-    selected: Sequence[NodeView], offered: Sequence[Variant]
+    selected: Sequence[NodeView], offered: Sequence[Variant], served_name: str
 ) -> tuple[list[Member], list[tuple[NodeView, Unfit]]]:
     members: list[Member] = []
     unfit: list[tuple[NodeView, Unfit]] = []
     for node in sorted(selected, key=lambda n: n.name):
         found = match(node.inventory, offered)
         if isinstance(found, Fit):
-            members.append(Member(node, found))
+            members.append(Member(node, found, served_name))
         else:
             unfit.append((node, found))
     return members, unfit

@@ -94,6 +94,14 @@ def missed(assignment: NodeAssignment | None, existing: frozenset[Place]) -> tup
     )
 
 
+def name_holder(assignment: NodeAssignment | None, place: Place, served_name: str) -> DeploymentRef | None:
+    """Return whose entry keeps a served name from the deployment at ``place``, or None."""
+    for e in assignment.spec.assignments if assignment else ():
+        if e.served_name == served_name and e.deployment.place != place:
+            return e.deployment
+    return None
+
+
 def compose(seen: NodeSeen, *, now: datetime, removal_delay: timedelta) -> Composed:
     """Return the node's whole assignment; ``changed`` is False when it is what is written already."""
     old = seen.assignment.spec if seen.assignment else AssignmentSpec()

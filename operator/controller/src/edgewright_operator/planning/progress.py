@@ -42,8 +42,7 @@ def summarize(
     progress = f"{counts.confirmed} of {counts.matched} nodes confirmed {version}"
     if all(not m.node.reachable for m in open_members):
         return waiting(Reason.NODES_OFFLINE, f"{progress}; the others are offline")
-    moving = any(m.node.refusal is None for m in open_members if m.node.name in update)
-    moving = moving or any(m.stage is Stage.UPDATING and m.node.reachable for m in open_members)
+    moving = update or any(m.stage is Stage.UPDATING and m.node.reachable for m in open_members)
     if counts.failed and not moving:
         first = next(m for m in open_members if m.stage is Stage.FAILED)
         reason = Reason.SERVED_NAME_TAKEN if first.node.refusal else Reason.NODE_FAILED

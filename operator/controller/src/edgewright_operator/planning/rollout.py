@@ -32,7 +32,7 @@ class NodeView:
     asked: str | None = None
     """The manifest digest that the composer was last asked for and has not written yet."""
     refusal: str | None = None
-    """Why the composer refused that."""
+    """Who has the wanted served name on this node; None when it is free or ours."""
 
 
 class Stage(StrEnum):
@@ -50,22 +50,28 @@ class Member:
 
     node: NodeView
     fit: Fit
+    served_name: str
 
     @property
     def told(self) -> bool:
-        """Whether the node's assignment names the variant, or is about to."""
+        """Whether the node's assignment says so, or is about to."""
         return self._named or (self.node.asked == self.fit.variant.digest and self.node.refusal is None)
 
     @property
     def _named(self) -> bool:
         entry = self.node.entry
-        return entry is not None and entry.state == RUN and entry.manifest_digest == self.fit.variant.digest
+        return (
+            entry is not None
+            and entry.state == RUN
+            and entry.manifest_digest == self.fit.variant.digest
+            and entry.served_name == self.served_name
+        )
 
     @property
     def stage(self) -> Stage:
         """Where the node is."""
         entry, status = self.node.entry, self.node.status
-        if not self.told or self.node.refusal is not None:
+        if not self.told:
             return Stage.FAILED if self.node.refusal is not None else Stage.WAITING
         if not self._named or entry is None:
             return Stage.UPDATING
@@ -89,8 +95,8 @@ def choose_nodes(members: Sequence[Member], *, max_unavailable: int) -> frozense
     out = len(told) + sum(not m.told and not m.serves and m.node.reachable for m in members)
     changing = len(told)
     chosen: set[str] = set()
-    candidates = [m for m in members if not m.told and m.node.reachable]
-    for m in sorted(candidates, key=lambda m: (m.node.refusal is not None, m.serves, m.node.name)):
+    candidates = [m for m in members if not m.told and m.node.reachable and m.node.refusal is None]
+    for m in sorted(candidates, key=lambda m: (m.serves, m.node.name)):
         if changing >= max_unavailable or (m.serves and out >= max_unavailable):
             continue
         chosen.add(m.node.name)
