@@ -1,6 +1,7 @@
 """``edgewright-node agent``: reads environment and clock, opens the session, handles signals."""
 
 import asyncio
+import fcntl
 import logging
 import os
 import random
@@ -10,12 +11,13 @@ import sys
 import time
 from collections.abc import Callable
 from datetime import UTC, datetime
-from functools import cache
 from importlib.metadata import version
 from pathlib import Path
+from typing import TextIO
 
 import aiohttp
 
+from edgewright_node import slots
 from edgewright_node.agent.api import Api
 from edgewright_node.agent.gateway import Gateway
 from edgewright_node.agent.loop import Agent
@@ -33,7 +35,8 @@ def main() -> int:
         print(f"edgewright-node agent: {e}", file=sys.stderr)
         return 2
     settings.root.mkdir(parents=True, exist_ok=True)
-    asyncio.run(_run(settings))
+    with _alone(settings.root):
+        asyncio.run(_run(settings))
     return 0
 
 
@@ -58,7 +61,7 @@ def _agent(settings: AgentSettings, session: aiohttp.ClientSession) -> Agent:
         url=settings.gateway.rstrip("/"),
         token=_token(settings.gateway_token),
         tls=_trust(settings.gateway_ca),
-        store_tls=cache(lambda: _store_trust(settings.gateway_ca)),
+        store_tls=_trust(settings.gateway_ca, public=True),
         jitter=random.random,
     )
 
@@ -95,16 +98,36 @@ def _token(path: Path) -> Callable[[], str]:
     return read
 
 
-def _trust(ca: Path | None) -> ssl.SSLContext | None:
-    """Trust ``ca`` and nobody else."""
-    return ssl.create_default_context(cafile=str(ca)) if ca else None
+def _trust(ca: Path | None, *, public: bool = False) -> Callable[[], ssl.SSLContext | None]:
+    """Trust ``ca`` as the file says now, and public CAs when asked; the context is kept until it changes."""
+    known: tuple[object, ssl.SSLContext] | None = None
 
+    def context() -> ssl.SSLContext | None:
+        nonlocal known
+        if ca is None:
+            return None
+        mark = slots.change_mark(ca)
+        if known is None or (mark is not None and mark != known[0]):
+            try:
+                fresh = ssl.create_default_context(cafile=None if public else str(ca))
+                fresh.load_verify_locations(str(ca))
+            except OSError as e:  # ssl.SSLError included: callers try again later
+                raise ssl.SSLError(f"{ca} cannot be used: {e}") from e
+            known = (mark, fresh)
+        return known[1]
 
-def _store_trust(ca: Path | None) -> ssl.SSLContext:
-    context = ssl.create_default_context()
-    if ca is not None:
-        context.load_verify_locations(str(ca))
     return context
+
+
+def _alone(root: Path) -> TextIO:
+    """Wait until no other agent works on this directory; the lock goes with the process."""
+    file = (root / "agent.lock").open("w")
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        logging.warning("another agent works on %s: waiting for it to end", root)
+        fcntl.flock(file, fcntl.LOCK_EX)
+    return file
 
 
 if __name__ == "__main__":

@@ -52,7 +52,7 @@ class Api:
     session: aiohttp.ClientSession
     url: str
     token: Callable[[], str]
-    tls: ssl.SSLContext | None
+    tls: Callable[[], ssl.SSLContext | None]
 
     async def call(
         self,
@@ -76,7 +76,7 @@ class Api:
             data=None if body is None else msgspec.json.encode(body),
             params=params,
             headers={"Authorization": f"Bearer {self.token()}", "Content-Type": content_type},
-            ssl=self.tls or True,
+            ssl=self.tls() or True,
             timeout=_TIMEOUT,
             allow_redirects=False,
         ) as answer:
@@ -107,7 +107,7 @@ class Api:
             self.url + ASSIGNMENTS,
             params=params,
             headers={"Authorization": f"Bearer {self.token()}"},
-            ssl=self.tls or True,
+            ssl=self.tls() or True,
             timeout=_WATCH_TIMEOUT,
             allow_redirects=False,
         ) as answer:

@@ -16,6 +16,7 @@ from urllib.parse import urlsplit
 
 import aiohttp
 import msgspec
+from yarl import URL
 
 from edgewright_node.agent import store
 from edgewright_node.agent.errors import RetryLater
@@ -67,11 +68,11 @@ class Gateway:
     session: aiohttp.ClientSession
     url: str
     token: Callable[[], str]
-    tls: ssl.SSLContext | None
-    """Trusts the gateway's CA alone; None for plain HTTP."""
+    tls: Callable[[], ssl.SSLContext | None]
+    """Trusts the gateway's CA alone, which the operator rotates; None for plain HTTP."""
 
-    store_tls: Callable[[], ssl.SSLContext]
-    """Trusts public CAs too: for a store on another host. Made when first needed, for its memory."""
+    store_tls: Callable[[], ssl.SSLContext | None]
+    """Trusts public CAs too: for a store on another host. Asked only when needed, for its memory."""
 
     jitter: Callable[[], float]
     """0 to 1, anew at each call."""
@@ -123,7 +124,7 @@ class Gateway:
             f"{self.url}/v1/tickets",
             json={"digest": digest},
             headers=headers,
-            ssl=self.tls or True,
+            ssl=self.tls() or True,
             timeout=_TICKET_TIMEOUT,
             allow_redirects=False,  # the token stays here
         ) as answer:
@@ -146,7 +147,7 @@ class Gateway:
                 self.session.delete(
                     f"{self.url}/v1/tickets/{ticket.ticket}",
                     headers=self._authorization(),
-                    ssl=self.tls or True,
+                    ssl=self.tls() or True,
                     allow_redirects=False,
                 ),
             ):
@@ -164,11 +165,11 @@ class Gateway:
         if have == ticket.size and have:
             return
         headers = {"Accept-Encoding": "identity", **({"Range": f"bytes={have}-"} if have else {})}
-        tls = self.tls if urlsplit(ticket.url).netloc == urlsplit(self.url).netloc else None
-        if tls is None and ticket.url.startswith("https:"):
-            tls = self.store_tls()
+        here = urlsplit(ticket.url).netloc == urlsplit(self.url).netloc
+        tls = self.tls() if here else self.store_tls() if ticket.url.startswith("https:") else None
+        url = URL(ticket.url, encoded=True)  # a pre-signed query must arrive as it was signed
         async with self.session.get(
-            ticket.url, headers=headers, ssl=tls or True, timeout=_CONTENT_TIMEOUT
+            url, headers=headers, ssl=tls or True, timeout=_CONTENT_TIMEOUT
         ) as answer:
             offset = _offset(answer, have)
             await _write(answer, part, offset=offset, size=ticket.size, job=job)

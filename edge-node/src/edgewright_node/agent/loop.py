@@ -80,7 +80,7 @@ class Agent:
         """Do ``call``; on failure say so once per kind of failure, pause and return False."""
         try:
             await call()
-        except (ApiError, msgspec.DecodeError, *UNREACHABLE) as e:
+        except (ApiError, msgspec.DecodeError, OSError, *UNREACHABLE) as e:
             self._kit.counters.api_failures += 1
             log.warning("%s: %s: %s", what, type(e).__name__, e)
             await asyncio.sleep(RETRY_SECONDS * (0.5 + 0.5 * self.jitter()))

@@ -108,10 +108,11 @@ class Worker:
 
     async def run(self) -> None:
         """Do step after step. A disk that fails and a bug of ours cost a pause, never another deployment."""
-        if self._resumed:
-            self._save()  # a restart is counted before anything is tried again
         while True:
             try:
+                if self._resumed:
+                    self._save()  # a restart is counted before anything is tried again
+                    self._resumed = False
                 await self.step()
             except Superseded:
                 continue
