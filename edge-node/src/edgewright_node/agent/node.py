@@ -56,6 +56,25 @@ async def register(
         ApiError, UNREACHABLE: nothing is lost by trying again.
     """
     labels = inventory.labels(found)
+    for last in (False, False, True):
+        node = await _labelled(api, name, labels)
+        status = node_status(node, found, version=version, now=now)
+        if status == node.status:
+            return
+        metadata = Metadata(name=name, resource_version=node.metadata.resource_version)
+        body = EdgeNode(api_version=API_VERSION, kind="EdgeNode", metadata=metadata, status=status)
+        try:
+            await api.call("PUT", f"{NODES}/{name}/status", EdgeNode, body=body)
+        except ApiError as e:
+            if e.status != 409 or last:
+                raise
+            continue  # the operator wrote Reachable meanwhile
+        counters.status_writes += 1
+        return
+
+
+async def _labelled(api: Api, name: str, labels: Mapping[str, str]) -> EdgeNode:
+    """Return the EdgeNode, made if need be, with its labels in line."""
     path = f"{NODES}/{name}"
     try:
         node = await api.call("GET", path, EdgeNode)
@@ -68,19 +87,12 @@ async def register(
             "metadata": {"name": name, "labels": labels},
             "spec": {},
         }
-        node = await api.call("POST", NODES, EdgeNode, body=body)
+        return await api.call("POST", NODES, EdgeNode, body=body)
     changes = label_changes(node.metadata.labels, labels)
-    if changes:
-        patch: dict[str, object] = {"metadata": {"labels": changes}}
-        node = await api.call(
-            "PATCH", path, EdgeNode, body=patch, content_type="application/merge-patch+json"
-        )
-    status = node_status(node, found, version=version, now=now)
-    if status != node.status:
-        metadata = Metadata(name=name, resource_version=node.metadata.resource_version)
-        body_node = EdgeNode(api_version=API_VERSION, kind="EdgeNode", metadata=metadata, status=status)
-        await api.call("PUT", f"{path}/status", EdgeNode, body=body_node)
-        counters.status_writes += 1
+    if not changes:
+        return node
+    patch: dict[str, object] = {"metadata": {"labels": changes}}
+    return await api.call("PATCH", path, EdgeNode, body=patch, content_type="application/merge-patch+json")
 
 
 async def renew(api: Api, name: str, *, seconds: int, now: str, counters: Counters) -> None:
