@@ -17,14 +17,19 @@ from support.lab_models import DigitsInLab
 DRILLS = [drill.value for drill in FaultDrill]
 
 
+def static(drill: str | None = None) -> dict[str, str]:
+    """Return how to make an int8 artifact, with a fault if ``drill`` is given."""
+    return {"recipe": "StaticInt8"} | ({"faultDrill": drill} if drill else {})
+
+
 def test_every_planted_fault_is_refused_by_the_product(
     lab: Lab, fresh_namespace: Callable[[Lab], str], tmp_path: Path
 ) -> None:
     digits = DigitsInLab(lab, fresh_namespace(lab), tmp_path)
     digits.upload()
     names = {drill: drill.lower() for drill in DRILLS}
-    sound = digits.model("sound", recipe="StaticInt8")
-    faulty = [digits.model(names[drill], recipe="StaticInt8", faultDrill=drill) for drill in DRILLS]
+    sound = digits.model("sound", optimization=static())
+    faulty = [digits.model(names[drill], optimization=static(drill)) for drill in DRILLS]
     digits.apply(sound, *faulty)
     seen = digits.settle("edgemodel", "sound")
     assert condition(seen, "Ready") == "True", seen["status"]
@@ -50,7 +55,7 @@ def test_a_node_refuses_what_the_gate_let_through_and_serves_on(
 ) -> None:
     digits = DigitsInLab(ungated, fresh_namespace(ungated), tmp_path)
     digits.upload()
-    digits.apply(digits.model(recipe="Float"), digits.deployment())
+    digits.apply(digits.model(optimization={"recipe": "Float"}), digits.deployment())
     digits.settle("edgemodel")
     assert condition(digits.settle("edgedeployment"), "Complete") == "True"
     (served,) = digits.entries().values()
@@ -58,7 +63,7 @@ def test_a_node_refuses_what_the_gate_let_through_and_serves_on(
     with digits.load() as tallies:
         for number, drill in enumerate(DRILLS, start=1):
             version = f"1.0.{number}"
-            digits.apply(digits.model(version=version, recipe="StaticInt8", faultDrill=drill))
+            digits.apply(digits.model(version=version, optimization=static(drill)))
             built = digits.settle("edgemodel")
             assert condition(built, "Ready") == "True"  # wrongly so
             digits.apply(digits.deployment(version))

@@ -51,19 +51,26 @@ class DigitsInLab:
         """The labelled images."""
         return self.directory / "acceptance.npz"
 
-    def upload_calibration(self, images: Floats) -> None:
-        """Put ``images`` where the models have their calibration data."""
-        path = write_data_set(self.directory / "calibration.npz", images)
-        self.lab.upload(path, f"{self.namespace}/calibration.npz")
+    def upload_calibration(self, images: Floats, name: str = "calibration") -> None:
+        """Put ``images`` where models may have their calibration data."""
+        path = write_data_set(self.directory / f"{name}.npz", images)
+        self.lab.upload(path, f"{self.namespace}/{name}.npz")
 
-    def model(self, name: str = "digits", version: str = "1.0.0", **optimization: Any) -> Object:
+    def model(
+        self,
+        name: str = "digits",
+        version: str = "1.0.0",
+        *,
+        calibration: str = "calibration",
+        optimization: Object | None = None,
+    ) -> Object:
         """Return an EdgeModel for both levels of x86."""
         address = f"s3://{self.lab.store.bucket}/{self.namespace}"
         spec = {
             "version": version,
             "source": {"uri": f"{address}/digits.onnx"},
             "data": {
-                "calibration": {"uri": f"{address}/calibration.npz"},
+                "calibration": {"uri": f"{address}/{calibration}.npz"},
                 "acceptance": {"uri": f"{address}/acceptance.npz"},
             },
             "metrics": [{"name": "top1", "evaluator": "Top1"}],
@@ -72,7 +79,7 @@ class DigitsInLab:
                 "noSlowerThanBaseline": False,  # so small a network may well be
             },
             "targets": [{"name": "x86-64-avx2"}, {"name": "x86-64-vnni"}],
-            "optimization": optimization,
+            "optimization": optimization or {},
         }
         return self._object("EdgeModel", name, spec)
 
