@@ -5,7 +5,6 @@ UV_VERSION := 0.13.9
 export UV := $(CACHE)/uv-$(UV_VERSION)/bin/uv
 PY := .venv/bin/python
 MEMBERS := operator/api operator/build operator/controller edge-node[server] cli lab
-SOURCES := operator edge-node cli lab demo bench tests
 
 .PHONY: help setup binaries demo test check unit integration e2e fix crds bench constraints clean
 .DEFAULT_GOAL := help

@@ -37,6 +37,7 @@ class Tally:
         del figures["latencies_ms"]
         return figures | {
             "failed": self.sent - self.answered,
+            "right_share": self.right / self.answered if self.answered else 0.0,
             "rate": self.sent / self.seconds if self.seconds else 0.0,
             "p50_ms": ordered[len(ordered) // 2],
             "p99_ms": ordered[min(len(ordered) - 1, len(ordered) * 99 // 100)],

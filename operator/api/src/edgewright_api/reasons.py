@@ -55,7 +55,5 @@ class Reason(StrEnum):
     SERVED_NAME_TAKEN = "ServedNameTaken"
     NO_VARIANT_FITS = "NoVariantFits"
     NODE_FAILED = "NodeFailed"
-    NODE_READY = "NodeReady"
     NODE_HEARD = "NodeHeard"
     NODE_SILENT = "NodeSilent"
-    PENDING = "Pending"
