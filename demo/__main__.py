@@ -9,12 +9,12 @@ import subprocess
 import sys
 import tempfile
 import time
+import urllib.request
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import requests
 
 from demo import training
 from demo.load import request
@@ -116,9 +116,9 @@ def apply_version(lab: Lab, file: str, version: str) -> None:
 def ask(url: str, image: np.ndarray) -> dict[str, Any]:
     """Send one image to a node and return the answer."""
     body, headers = request(image)
-    response = requests.post(f"{url}/v2/models/digits/infer", data=body, headers=headers, timeout=5)
-    response.raise_for_status()
-    answer: dict[str, Any] = response.json()
+    call = urllib.request.Request(f"{url}/v2/models/digits/infer", data=body, headers=headers)
+    with urllib.request.urlopen(call, timeout=5) as response:
+        answer: dict[str, Any] = json.load(response)
     return answer
 
 
