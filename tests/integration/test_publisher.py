@@ -141,7 +141,11 @@ async def test_reconcilers_ask_without_waiting(site: Site) -> None:
     spec = await digits_revision(site.lab, site.store, site.work, optimization={"recipe": "Float"})
     told: asyncio.Queue[tuple[str, str]] = asyncio.Queue()
     builder = make_builder(site.store, site.work, CountingExecutor(site.work))
-    builds = RunningBuilds(builder, lambda namespace, name: told.put_nowait((namespace, name)))
+    builds = RunningBuilds(
+        builder,
+        lambda namespace, name: told.put_nowait((namespace, name)),
+        asyncio.get_running_loop().time,
+    )
     meta = ObjectMeta(name="digits-1", namespace="vision", uid="u1")
     revision = ModelRevision(metadata=meta, spec=spec)
 

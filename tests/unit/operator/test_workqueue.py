@@ -82,6 +82,20 @@ async def test_failures_wait_longer_until_one_visit_goes_well() -> None:
     assert delays == [1.0, 2.0, 4.0, 1.0]
 
 
+async def test_a_mark_during_a_visit_that_fails_waits_with_it() -> None:
+    clock = Clock()
+    queue: WorkQueue[str] = WorkQueue(clock)
+    queue.add("a")
+    await queue.take()
+    queue.add("a")
+    clock.now = queue.fail("a") - 0.1
+    assert await take_now(queue) is None
+    clock.now += 0.1
+    assert await take_now(queue) == "a"
+    queue.finish("a", None)
+    assert await take_now(queue) is None
+
+
 async def test_only_work_that_is_left_lying_counts_as_stuck() -> None:
     clock = Clock()
     queue: WorkQueue[str] = WorkQueue(clock)

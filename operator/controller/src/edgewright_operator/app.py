@@ -88,7 +88,9 @@ class Operator:
 
         cache = Cache(changed)
         running = builds.RunningBuilds(
-            self._builder(store), lambda namespace, name: queue.add(Key(Kind.REVISION, namespace, name))
+            self._builder(store),
+            lambda namespace, name: queue.add(Key(Kind.REVISION, namespace, name)),
+            loop.time,
         )
         stack.push_async_callback(running.close)
         reconciler = Reconciler(

@@ -1,17 +1,20 @@
 """The builds that run beside the reconcilers: one task each, started and asked about without waiting."""
 
 import asyncio
+import logging
 from collections.abc import Callable
-from dataclasses import dataclass, field
-from typing import Final
+from dataclasses import dataclass, field, replace
+from typing import Final, Protocol
 
 from edgewright_api.edgemodel import BuildProgress
 from edgewright_api.errors import EdgewrightError, TransientError
-from edgewright_api.modelrevision import ModelRevision
+from edgewright_api.modelrevision import ModelRevision, ModelRevisionSpec
 from edgewright_api.reasons import Reason
-from edgewright_operator.builder import Builder
+from edgewright_operator.builder import Report
 from edgewright_operator.planning.builds import BuildState, Published
+from edgewright_operator.workqueue import retry_seconds
 
+_LOG: Final = logging.getLogger(__name__)
 _TELL_SECONDS: Final = 1.0
 """Progress is told at most this often: each time is a write to the API server."""
 
@@ -19,10 +22,24 @@ Changed = Callable[[str, str], None]
 """Told namespace and name of a revision whose build went on; marks its key dirty."""
 
 
+class Builder(Protocol):
+    """Builds one revision."""
+
+    async def build(
+        self, namespace: str, revision: str, spec: ModelRevisionSpec, report: Report
+    ) -> Published:
+        """Build and publish it, or raise an EdgewrightError."""
+        ...
+
+
 @dataclass(slots=True)
 class _Build:
     uid: str
     state: BuildState
+    failures: int = 0
+    """Attempts in a row that failed and may yet succeed."""
+    retry_at: float | None = None
+    """When the next attempt is due, in monotonic seconds; None unless the last one failed so."""
     task: asyncio.Task[None] | None = None
     tell: asyncio.TimerHandle | None = None
 
@@ -33,6 +50,8 @@ class RunningBuilds:
 
     builder: Builder
     changed: Changed
+    clock: Callable[[], float]
+    """Returns monotonic seconds."""
     _builds: dict[tuple[str, str], _Build] = field(default_factory=dict)
 
     def ensure(self, revision: ModelRevision) -> BuildState:
@@ -46,8 +65,18 @@ class RunningBuilds:
         if found is None:
             found = _Build(meta.uid, BuildState(BuildProgress()))
             self._builds[namespace, meta.name] = found
-            found.task = asyncio.create_task(self._run(found, namespace, revision))
+            self._start(found, namespace, revision)
+        if found.retry_at is None:
+            return found.state
+        left = found.retry_at - self.clock()
+        if left > 0:
+            return replace(found.state, retry_after=left)
+        self._start(found, namespace, revision)
         return found.state
+
+    def _start(self, build: _Build, namespace: str, revision: ModelRevision) -> None:
+        build.state, build.retry_at = BuildState(BuildProgress()), None
+        build.task = asyncio.create_task(self._run(build, namespace, revision))
 
     def forget(self, namespace: str, name: str) -> None:
         """Drop what is known of a build: stop it if it runs, so that ``ensure`` starts anew."""
@@ -86,6 +115,11 @@ class RunningBuilds:
                 f"the build ended with {type(error).__name__}: {error}",
                 remedy="This is a bug; please report it. It is tried again",
             )
+        if isinstance(failure, TransientError):
+            build.failures += 1
+            delay = retry_seconds(build.failures)
+            build.retry_at = self.clock() + delay
+            _LOG.warning("the build of %s/%s is tried again in %g s: %s", namespace, name, delay, failure)
         build.state = BuildState(build.state.progress, published, failure)
         self._tell(build, namespace, name)
 

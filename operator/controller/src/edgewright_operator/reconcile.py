@@ -8,7 +8,7 @@ from typing import Final, Protocol
 
 from edgewright_api.conditions import ConditionType, Status
 from edgewright_api.edgemodel import EdgeModelSpec
-from edgewright_api.errors import EdgewrightError, TransientError
+from edgewright_api.errors import EdgewrightError
 from edgewright_api.modelrevision import ResolvedContent, ResolvedData
 from edgewright_api.reasons import Reason
 from edgewright_operator.cluster import observe
@@ -117,10 +117,7 @@ class Reconciler:
         if state.published is not None:
             self.metrics.passes.labels("run").inc(state.published.passes_run)
             self.metrics.passes.labels("cached").inc(state.published.passes_cached)
-        if isinstance(state.failure, TransientError):
-            self.builds.forget(key.namespace, key.name)
-            raise state.failure  # the queue waits longer each time
-        return None
+        return state.retry_after
 
     async def _deployment(self, key: Key) -> float | None:
         place = (key.namespace, key.name)

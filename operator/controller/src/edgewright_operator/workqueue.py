@@ -1,7 +1,8 @@
 """Keys to reconcile: each is held by one worker at a time, so each object has one writer.
 
-Marking a key dirty is idempotent. A key that is marked while a worker holds it runs once more afterwards, so an
-event is never lost and never runs beside itself. What is to run later waits in one heap.
+Marking a key dirty is idempotent. A key that is marked while a worker holds it runs once more afterwards, at once
+or, when the visit failed, after its delay: an event is never lost and never runs beside itself. What is to run
+later waits in one heap.
 """
 
 import asyncio
@@ -120,9 +121,13 @@ class WorkQueue(Generic[K]):
             self.add_after(key, after)
 
     def fail(self, key: K) -> float:
-        """Let go of ``key``, which failed; return after how many seconds it is tried again."""
+        """Let go of ``key``, which failed; return after how many seconds it is tried again.
+
+        A mark that came meanwhile waits, too: what the visit wrote before it failed comes back as a mark.
+        """
         self._failures[key] = self._failures.get(key, 0) + 1
         delay = retry_seconds(self._failures[key])
+        self._again.discard(key)
         self._release(key)
         self.add_after(key, delay)
         return delay

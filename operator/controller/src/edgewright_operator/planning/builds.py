@@ -31,6 +31,8 @@ class BuildState:
     published: Published | None = None
     failure: EdgewrightError | None = None
     """A TransientError is worth another attempt; a StalledError is not."""
+    retry_after: float | None = None
+    """In how many seconds the next attempt is due, where there is one; ``ensure`` makes it."""
 
 
 class Builds(Protocol):
@@ -39,6 +41,7 @@ class Builds(Protocol):
     def ensure(self, revision: ModelRevision) -> BuildState:
         """Return where the build of ``revision`` is, having started or queued it if it was not known.
 
+        What failed and may heal is started again when its delay has passed, longer after each failure in a row.
         Never waits. Whoever runs builds marks the revision's key dirty when its state changes.
         """
 
