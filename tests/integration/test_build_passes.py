@@ -40,7 +40,8 @@ class Bench:
         self.acceptance = write_data_set(root / "acceptance.npz", acceptance.images, acceptance.labels)
         self.source = self.file("source", digits_model())
         ingested = self.run("ingest", {"source": self.source})
-        canonical = self.run("canonicalize", {"model": self.keep(ingested)})
+        self.ingested = self.keep(ingested)
+        canonical = self.run("canonicalize", {"model": self.ingested})
         self.base = self.keep(self.run("infer-shapes", {"model": self.keep(canonical)}))
 
     def file(self, name: str, data: bytes) -> Path:
@@ -74,7 +75,12 @@ class Bench:
         return self.keep(self.run("optimize-graph", {"model": self.base}, level="Extended"))
 
     def top1(self, model: Path, isa: str = AVX2) -> PassOutput:
-        files = {"model": self.base, "data": self.acceptance, "calibration": self.calibration}
+        files = {
+            "model": self.source,
+            "checked": self.ingested,
+            "data": self.acceptance,
+            "calibration": self.calibration,
+        }
         predictions = self.keep(self.run("predict", files))
         return self.run(
             "evaluate-top1", {"baseline": predictions, "model": model, "data": self.acceptance}, isa
@@ -209,14 +215,14 @@ def test_faults_cost_accuracy_and_the_golden_vectors_refuse_them(bench: Bench, d
     damaged = bench.keep(bench.run(drill, {"model": sound}))
     facts = bench.top1(damaged).facts
     assert facts["baselineRight"] - facts["artifactRight"] > 600 * 0.10
-    files = {"baseline": bench.base, "data": bench.calibration}
+    files = {"baseline": bench.source, "data": bench.calibration}
     good = bench.run("golden", files | {"model": sound}, AVX2, samples=16, maxDropPermille=20)
     bad = bench.run("golden", files | {"model": damaged}, AVX2, samples=16, maxDropPermille=20)
     assert (good.facts["withinPolicy"], bad.facts["withinPolicy"]) == (True, False)
 
 
 def test_golden_file_is_what_a_node_expects(bench: Bench) -> None:
-    files = {"baseline": bench.base, "model": bench.static(reduce=True), "data": bench.calibration}
+    files = {"baseline": bench.source, "model": bench.static(reduce=True), "data": bench.calibration}
     output = bench.run("golden", files, AVX2, samples=16, maxDropPermille=20)
     with np.load(bench.file("golden.npz", output.data), allow_pickle=False) as golden:
         assert sorted(golden.files) == ["artifact:logits", "input:image", "policy", "source:logits"]

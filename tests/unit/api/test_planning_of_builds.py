@@ -8,7 +8,7 @@ from edgewright_api.cachekeys import walk
 from edgewright_api.canonical import digest_value
 from edgewright_api.edgetarget import Isa
 from edgewright_api.modelrevision import ModelRevisionSpec
-from edgewright_api.plan import ACCEPTANCE, BuildPlan, Output, Step
+from edgewright_api.plan import ACCEPTANCE, SOURCE, BuildPlan, Output, Step
 from edgewright_api.reasons import Reason
 from edgewright_api.recipes import expand
 from edgewright_api.report import CacheRecord, Failure, Machine
@@ -125,6 +125,20 @@ def test_only_evaluation_sees_acceptance_data_and_it_makes_no_artifact() -> None
             assert node.step is Step.EVALUATE
         if node.step is Step.EVALUATE:
             assert node.output not in (Output.MODEL, Output.GOLDEN, Output.RANGES)
+
+
+def test_artifacts_are_compared_with_the_source_that_no_pass_has_touched() -> None:
+    plan = expand(revision_spec(), builder())
+    ports = {"predict": "model", "golden": "baseline", "measure-latency": "baseline"}
+    found = {(n.pass_name, n.inputs[ports[n.pass_name]]) for n in plan.nodes if n.pass_name in ports}
+    assert found == {(name, SOURCE) for name in ports}
+
+
+def test_a_file_that_ingest_refuses_is_opened_by_nothing_else() -> None:
+    cache, plan = Cache(), expand(revision_spec(), builder())
+    key = walk(plan, cache.lookup).keys["ingest"]
+    cache.put(key, "ingest", Failure(reason=Reason.MODEL_INVALID, message="", deterministic=True))
+    assert walk(plan, cache.lookup).blocked == tuple(n.id for n in plan.nodes if n.id != "ingest")
 
 
 def test_seven_bit_weights_exactly_where_sixteen_bit_sums_could_overflow() -> None:

@@ -35,12 +35,12 @@ PASS_VERSIONS: Final[Mapping[str, int]] = {
     "plant-wrong-zero-point": 1,
     "plant-transposed-weights": 1,
     "plant-dropped-bias": 1,
-    "golden": 1,
-    "predict": 1,
+    "golden": 2,
+    "predict": 2,
     "evaluate-top1": 1,
     "evaluate-agreement": 1,
     "check-safety": 1,
-    "measure-latency": 1,
+    "measure-latency": 2,
 }
 """Raised by whoever changes what a pass gives for the same inputs: that is what makes caches miss."""
 
@@ -102,6 +102,9 @@ class _Graph:
 def expand(spec: ModelRevisionSpec, builder: BuilderDescription) -> BuildPlan:
     """Return the DAG that builds ``spec`` on a builder: shared prefix, candidates per target, their evidence.
 
+    Whatever an artifact is compared with comes from the source itself and not from the end of the prefix: a pass
+    that changed what the model computes would change both sides alike, and nobody would see it.
+
     A latency node exists only for targets of the builder's own ISA level: the wrong kernels are never timed.
     """
     pins = builder.toolchains[TOOLCHAIN]
@@ -153,7 +156,7 @@ def _candidate(
     golden = graph.add(
         f"{at}/golden",
         "golden",
-        {"baseline": base, "model": model, "data": CALIBRATION},
+        {"baseline": SOURCE, "model": model, "data": CALIBRATION},
         Output.GOLDEN,
         isa=arithmetic,
         options={"samples": 16, **golden_policy(spec)},
@@ -161,7 +164,8 @@ def _candidate(
     baseline = graph.add(
         "baseline/predict",
         "predict",
-        {"model": base, "data": ACCEPTANCE, "calibration": CALIBRATION},
+        # Named only so that nothing opens a file that ingest refused.
+        {"model": SOURCE, "checked": "ingest", "data": ACCEPTANCE, "calibration": CALIBRATION},
         Output.PREDICTIONS,
         step=Step.EVALUATE,
     )
@@ -189,7 +193,7 @@ def _candidate(
         latency = graph.add(
             f"{at}/measure-latency",
             "measure-latency",
-            {"baseline": base, "model": model, "data": ACCEPTANCE},
+            {"baseline": SOURCE, "model": model, "data": ACCEPTANCE},
             Output.LATENCY,
             step=Step.EVALUATE,
             isa=arithmetic,

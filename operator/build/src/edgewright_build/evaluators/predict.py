@@ -11,6 +11,8 @@ from edgewright_build.session import BATCH, decisions, open_session
 def run(given: PassInput) -> PassOutput:
     """Return the decision of each sample as little-endian int32, one after the other.
 
+    The model is the file that the user gave, which no pass has touched; ``ingest`` has refused what is unsound.
+
     Raises:
         StalledError: DataOverlap, when a calibration sample is in the acceptance data: it shaped the artifact, so it
             can't judge it. DataSetInvalid, when a set does not fit the model.
