@@ -55,9 +55,11 @@ def serving_report(digest: str = A, server_id: str = "s1", **changes: Any) -> sl
     return make_report(server_id, active=active, **changes)
 
 
-def failing_report(digest: str = A, server_id: str = "s1") -> slots.ServerReport:
+def failing_report(
+    digest: str = A, server_id: str = "s1", reason: str = "GoldenSourceMismatch"
+) -> slots.ServerReport:
     active = slots.ActiveReport(
-        manifest_digest=digest, state=slots.ActiveState.FAILED, reason="GoldenSourceMismatch", message="off"
+        manifest_digest=digest, state=slots.ActiveState.FAILED, reason=reason, message="off"
     )
     return make_report(server_id, active=active)
 

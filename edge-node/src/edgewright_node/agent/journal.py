@@ -50,7 +50,10 @@ class Journal(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
     """Digests confirmed on this node, oldest first: a kept slot with one of them needs no trial."""
 
     poisoned: dict[str, Verdict] = {}
-    """Digests that failed their trial or their swap here; never tried again on this node."""
+    """Digests whose bytes are no good, as a trial or a swap here showed; never tried again on this node."""
+
+    strikes: dict[str, dict[str, int]] = {}
+    """Per digest and reason: failures that its bytes may have caused, or chance."""
 
     reason: str = ""
     message: str = ""
@@ -84,6 +87,10 @@ class Outcome(msgspec.Struct, frozen=True, kw_only=True):
     wanted: str | None = None
     reason: str = ""
     message: str = ""
+    cause: str = ""
+    """The reason that the digest is judged by, where it is not the one that status says."""
+
+    strikes: int = 0
     poison: bool = False
     retry: bool = False
     proven_by: str = ""
@@ -100,6 +107,8 @@ def advance(journal: Journal, outcome: Outcome) -> Journal:
     changed = msgspec.structs.replace(journal, state=state)
     if outcome.event in _NEW_WANT:
         changed = _want(changed, outcome.wanted)
+    if outcome.strikes and changed.wanted is not None:
+        changed = _strike(changed, outcome)
     if outcome.poison and changed.wanted is not None:
         changed = _poison(changed, outcome)
     if outcome.event is Event.RESTARTED:
@@ -113,7 +122,7 @@ def advance(journal: Journal, outcome: Outcome) -> Journal:
     if journal.state is State.RETURNING:  # the reason was set on the way in and is the one that matters
         return changed
     if outcome.event in (Event.FAILED, Event.REFUSED):
-        retry = outcome.retry and state is State.FAILED
+        retry = outcome.retry and state in (State.FAILED, State.RETURNING)
         failures = journal.failures + 1 if retry else 0
         return msgspec.structs.replace(
             changed, reason=outcome.reason, message=outcome.message, retry=retry, failures=failures
@@ -127,12 +136,22 @@ def _want(journal: Journal, digest: str | None) -> Journal:
     return msgspec.structs.replace(journal, wanted=digest, failures=0, interruptions=0, retry=False)
 
 
+def _strike(journal: Journal, outcome: Outcome) -> Journal:
+    wanted, reason = journal.wanted, outcome.cause or outcome.reason
+    assert wanted is not None
+    kept = {digest: counts for digest, counts in journal.strikes.items() if digest != wanted}
+    newest = list(kept.items())[-(MAX_REMEMBERED - 1) :]
+    counts = journal.strikes.get(wanted, {})
+    counted = {**counts, reason: counts.get(reason, 0) + outcome.strikes}
+    return msgspec.structs.replace(journal, strikes={**dict(newest), wanted: counted})
+
+
 def _poison(journal: Journal, outcome: Outcome) -> Journal:
     wanted = journal.wanted
     assert wanted is not None
     kept = {digest: verdict for digest, verdict in journal.poisoned.items() if digest != wanted}
     newest = list(kept.items())[-(MAX_REMEMBERED - 1) :]
-    verdict = Verdict(outcome.reason, outcome.message)
+    verdict = Verdict(outcome.cause or outcome.reason, outcome.message)
     proven = tuple(digest for digest in journal.proven if digest != wanted)
     return msgspec.structs.replace(journal, poisoned={**dict(newest), wanted: verdict}, proven=proven)
 
@@ -152,6 +171,7 @@ def _confirm(journal: Journal, outcome: Outcome) -> Journal:
         running=wanted,
         proven=proven,
         poisoned={digest: verdict for digest, verdict in journal.poisoned.items() if digest != wanted},
+        strikes={digest: counts for digest, counts in journal.strikes.items() if digest != wanted},
         reason=Reason.COMPLETE.value,
         message="",
         confirmed_at=outcome.proven_at,

@@ -8,6 +8,7 @@ from collections.abc import Callable, Mapping
 from types import MappingProxyType
 from typing import Final
 
+from edgewright_node.agent.blame import VERDICTS, failed, retry_pause
 from edgewright_node.agent.journal import Outcome
 from edgewright_node.agent.situation import (
     Action,
@@ -46,9 +47,6 @@ POLL_SECONDS: Final = 0.05
 REST_SECONDS: Final = 5.0
 """How often they are looked at otherwise: only a server that lost its model would be news."""
 
-RETRY_SECONDS: Final = 15.0
-RETRY_LIMIT_SECONDS: Final = 3600.0
-
 PROVEN_BY: Final = "golden"
 """What the self-test proves with."""
 
@@ -62,11 +60,6 @@ RELEASE_SECONDS: Final = 60.0
 def decide(now: Situation) -> Action:
     """Choose the next action; new orders first, then the step of the state in hand."""
     return _take_up(now) or _STEPS[now.journal.state](now)
-
-
-def retry_pause(failures: int) -> float:
-    """Return the seconds to wait after so many failures in a row."""
-    return min(RETRY_SECONDS * 2.0 ** max(failures - 1, 0), RETRY_LIMIT_SECONDS)
 
 
 def _enter(event: Event, wanted: str | None = None, reason: str = "", message: str = "") -> Conclude:
@@ -142,10 +135,11 @@ def _trial(now: Situation) -> Action:
     digest = _wanted(now)
     slot = now.disk.slot_of(digest)
     if slot is None:
-        return _failed(Reason.DISK_ERROR, f"the slot of {digest} is gone", retry=True)
+        return _failed(now, Reason.DISK_ERROR, f"the slot of {digest} is gone")
     if now.journal.interruptions > MAX_INTERRUPTIONS:
         times = now.journal.interruptions
-        return _failed(Reason.TRIAL_INTERRUPTED, f"the agent went down {times} times on trial", poison=True)
+        message = f"the agent went down {times} times on trial"
+        return Conclude(failed(now.journal, Reason.TRIAL_INTERRUPTED, message, strikes=times))
     if not now.servers:
         return RunTrial(slot) if now.elapsed >= GRACE_SECONDS else Rest(POLL_SECONDS)
     attempt = f"{digest[7:19]}-{now.journal.attempt}"
@@ -159,15 +153,13 @@ def _judge_trial(now: Situation, attempt: str) -> Action:
     answers = [s.trial if s.trial and s.trial.attempt == attempt else None for s in now.servers]
     for answer in answers:
         if answer is not None and answer.state is TrialState.FAILED:
-            late = answer.reason == Reason.TRIAL_TIMEOUT  # says nothing of the model
-            reason, message = answer.reason or Reason.TRIAL_CRASHED, answer.message or ""
-            return _failed(reason, message, poison=not late, retry=late)
+            return _failed(now, answer.reason or Reason.TRIAL_CRASHED, answer.message or "")
     if all(answer is not None and answer.state is TrialState.PASSED for answer in answers):
         return _enter(Event.OK)
     if now.elapsed > now.limits.trial_seconds:
         slow = [s.server_id for s, a in zip(now.servers, answers, strict=True) if _unfinished(a)]
         seconds = f"{now.limits.trial_seconds:g} s"
-        return _failed(Reason.TRIAL_TIMEOUT, f"no answer within {seconds} from {', '.join(slow)}", retry=True)
+        return _failed(now, Reason.TRIAL_TIMEOUT, f"no answer within {seconds} from {', '.join(slow)}")
     return Rest(POLL_SECONDS)
 
 
@@ -179,7 +171,7 @@ def _recalling(now: Situation) -> Action:
     digest = _wanted(now)
     slot = now.disk.slot_of(digest)
     if slot is None:
-        return _failed(Reason.DISK_ERROR, f"the kept slot of {digest} is gone")
+        return _failed(now, Reason.DISK_ERROR, f"the kept slot of {digest} is gone")
     return Recheck(slot, digest)
 
 
@@ -187,7 +179,7 @@ def _swapping(now: Situation) -> Action:
     digest = _wanted(now)
     slot = now.disk.slot_of(digest)
     if slot is None:
-        return _failed(Reason.DISK_ERROR, f"the slot of {digest} is gone")
+        return _failed(now, Reason.DISK_ERROR, f"the slot of {digest} is gone")
     switch = _switch(now, slot, digest)
     if switch is not None:
         return switch
@@ -199,18 +191,23 @@ def _swapping(now: Situation) -> Action:
     for server in now.servers:
         active = server.active
         if active and active.manifest_digest == digest and active.state is ActiveState.FAILED:
-            cause = f"{server.server_id} answered {active.reason}: {active.message}"
-            return _back(now, cause)
+            message = f"{server.server_id} answered {active.reason}: {active.message}"
+            return Conclude(_back(now, active.reason or Reason.NOT_CONFIRMED, message))
     if now.elapsed > now.limits.confirm_seconds:
-        return _back(now, f"not proven by every server within {now.limits.confirm_seconds:g} s")
+        message = f"not proven by every server within {now.limits.confirm_seconds:g} s"
+        return Conclude(_back(now, Reason.NOT_CONFIRMED, message))
     return Rest(POLL_SECONDS)
 
 
-def _back(now: Situation, cause: str) -> Conclude:
+def _back(now: Situation, cause: str, message: str) -> Outcome:
+    """Give up the swap for ``cause``; only the bytes' own fault is held against the digest."""
     kept = _kept(now)
-    if kept is None:
-        return _failed(Reason.NOT_CONFIRMED, cause)
-    return _failed(Reason.ROLLED_BACK, f"went back to {kept}: {cause}", poison=True)
+    if kept is not None:
+        return failed(now.journal, Reason.ROLLED_BACK, f"went back to {kept}: {message}", cause=cause)
+    # The only model stays, whatever it is: refused, it would not be asked for again when servers prove it.
+    return Outcome(
+        event=Event.FAILED, reason=Reason.NOT_CONFIRMED, message=message, retry=cause not in VERDICTS
+    )
 
 
 def _kept(now: Situation) -> str | None:
@@ -329,10 +326,9 @@ def judge_process(now: Situation, result: ProcessResult) -> Outcome:
     if result.passed:
         return Outcome(event=Event.OK, proven_by=PROVEN_BY if swapping else "", proven_at=result.at)
     if not swapping:
-        return _failed(result.reason, result.message, poison=result.verdict, retry=not result.verdict).outcome
-    return _back(now, f"{result.reason}: {result.message}").outcome
+        return failed(now.journal, result.reason, result.message)
+    return _back(now, result.reason, f"{result.reason}: {result.message}")
 
 
-def _failed(reason: str, message: str, *, poison: bool = False, retry: bool = False) -> Conclude:
-    outcome = Outcome(event=Event.FAILED, reason=reason, message=message, poison=poison, retry=retry)
-    return Conclude(outcome)
+def _failed(now: Situation, reason: str, message: str) -> Conclude:
+    return Conclude(failed(now.journal, reason, message))

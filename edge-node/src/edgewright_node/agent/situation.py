@@ -71,13 +71,12 @@ class Situation:
 
 @dataclass(frozen=True, slots=True)
 class ProcessResult:
-    """What the one-shot self-test said; ``verdict`` is false where it could not even be asked."""
+    """What the one-shot self-test said, or why it could not be asked."""
 
     passed: bool
     at: str
     reason: str = ""
     message: str = ""
-    verdict: bool = True
 
 
 @dataclass(frozen=True, slots=True)

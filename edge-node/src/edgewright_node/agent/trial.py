@@ -40,16 +40,12 @@ async def run(command: Sequence[str], slot: Path, *, seconds: float, at: str) ->
             stderr=asyncio.subprocess.PIPE,
         )
     except OSError as e:
-        return ProcessResult(
-            False, at, Reason.TRIAL_UNAVAILABLE, f"{command[0]}: {e.strerror}", verdict=False
-        )
+        return ProcessResult(False, at, Reason.TRIAL_UNAVAILABLE, f"{command[0]}: {e.strerror}")
     try:
         async with asyncio.timeout(seconds):
             out, err = await process.communicate()
     except TimeoutError:
-        return ProcessResult(
-            False, at, Reason.TRIAL_TIMEOUT, f"no answer within {seconds:g} s", verdict=False
-        )
+        return ProcessResult(False, at, Reason.TRIAL_TIMEOUT, f"no answer within {seconds:g} s")
     finally:
         if process.returncode is None:
             process.kill()
@@ -67,7 +63,7 @@ def judge(status: int, out: bytes, err: bytes, at: str) -> ProcessResult:
         crashed = f"it ended with status {status} and no answer: {tail}"
         # A signal came from the model; an ordinary exit without an answer is a broken installation.
         reason = Reason.TRIAL_CRASHED if status < 0 else Reason.TRIAL_UNAVAILABLE
-        return ProcessResult(False, at, reason, crashed, verdict=status < 0)
+        return ProcessResult(False, at, reason, crashed)
     if answer.state is TrialState.PASSED and status == 0:
         return ProcessResult(True, at)
     return ProcessResult(False, at, answer.reason or Reason.TRIAL_CRASHED, answer.message or "")

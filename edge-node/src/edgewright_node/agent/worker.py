@@ -13,7 +13,8 @@ from msgspec.structs import replace
 from edgewright_node import slots
 from edgewright_node.agent import journal as journals
 from edgewright_node.agent import plan, store, trial
-from edgewright_node.agent.errors import AgentError, Refused, Superseded
+from edgewright_node.agent.blame import failed
+from edgewright_node.agent.errors import AgentError, Superseded
 from edgewright_node.agent.fetch import fetch_artifact
 from edgewright_node.agent.gateway import Gateway
 from edgewright_node.agent.journal import Journal, Outcome
@@ -205,10 +206,7 @@ class Worker:
         try:
             await work
         except AgentError as e:
-            poison = isinstance(e, Refused)
-            return Outcome(
-                event=Event.FAILED, reason=e.reason, message=e.message, poison=poison, retry=not poison
-            )
+            return failed(self.journal, e.reason, e.message)
         return Outcome(event=Event.OK)
 
     async def _run_trial(self, slot: slots.SlotName, now: Situation) -> Outcome:
