@@ -61,6 +61,16 @@ def test_nothing_is_written_when_nothing_changes() -> None:
     assert (got.changed, got.spec) == (False, written.spec)
 
 
+def test_an_assignment_that_its_node_would_ignore_is_numbered_anew() -> None:
+    """A restored object, or one made anew, has a smaller serial than the node has seen."""
+    restored = assignment(entry(), statuses=(said(),), serial=3, seen_serial=8)
+    got = composed(node_seen(restored, Wish(entry(), "2026")))
+    assert (got.changed, got.spec.serial) == (True, 9)
+    assert got.spec.assignments == restored.spec.assignments
+    again = composed(node_seen(replace(restored, spec=got.spec), Wish(entry(), "2026")))
+    assert not again.changed
+
+
 def test_a_deployment_without_a_wish_keeps_what_it_has() -> None:
     written = assignment(entry("digits"), statuses=(said(),))
     got = composed(node_seen(written, existing=frozenset({("vision", "digits")})), DELAY * 10)

@@ -110,12 +110,14 @@ def compose(seen: NodeSeen, *, now: datetime, removal_delay: timedelta) -> Compo
     entries, refusals = _grant(kept, wishes)
     ordered = tuple(sorted(entries, key=lambda e: e.deployment.place))
     heartbeat = ROLLOUT_HEARTBEAT if _in_motion(ordered, _statuses(seen.assignment)) else IDLE_HEARTBEAT
-    same = ordered == old.assignments and heartbeat == old.heartbeat_seconds
-    if same and seen.assignment is not None:
-        return Composed(old, False, refusals, requeue)
     seen_serial = seen.assignment.status.seen_serial if seen.assignment else 0
+    # A restored or recreated object may lag behind what its node has seen, and the node ignores what is older.
+    heeded = seen_serial <= old.serial
+    same = ordered == old.assignments and heartbeat == old.heartbeat_seconds
+    if same and heeded and seen.assignment is not None:
+        return Composed(old, False, refusals, requeue)
     spec = AssignmentSpec(
-        term=max(seen.term, old.term) if seen.assignment is None else seen.term,
+        term=seen.term,
         serial=1 + max(old.serial, seen_serial),
         heartbeat_seconds=heartbeat,
         requires=old.requires,
