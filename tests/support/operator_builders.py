@@ -200,7 +200,7 @@ def assignment(
 
 def view(name: str = "node-a", **changes: Any) -> NodeView:
     """Return a node as a deployment sees it: online, an AVX2 machine, nothing assigned."""
-    fields: dict[str, Any] = {"labels": {}, "inventory": AVX2, "reachable": True}
+    fields: dict[str, Any] = {"labels": {}, "labels_known": True, "inventory": AVX2, "reachable": True}
     return NodeView(name=name, **(fields | changes))
 
 

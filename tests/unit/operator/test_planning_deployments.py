@@ -141,10 +141,20 @@ def test_another_served_name_is_rolled_out_like_another_version() -> None:
     assert [w.entry.served_name for _, w in sorted(got.wishes.items())] == ["numbers", "digits"]
 
 
-def test_a_node_that_is_no_longer_selected_is_to_remove_the_model() -> None:
+@pytest.mark.parametrize(
+    ("labels", "known", "state"),
+    [
+        pytest.param({"site": "lab"}, True, "Remove", id="selected-no-longer"),
+        pytest.param({}, False, "Run", id="the-Node-is-gone-and-its-labels-with-it"),
+        pytest.param({"site": "store"}, False, "Run", id="selected-without-the-Node"),
+    ],
+)
+def test_a_node_leaves_only_when_all_its_labels_are_known(
+    labels: dict[str, str], known: bool, state: str
+) -> None:
     deployment = edge_deployment(nodeSelector={"matchLabels": {"site": "store"}})
-    got = decide(seen(running("a", labels={"site": "lab"}), deployment=deployment))
-    assert wanted(got) == {"a": ("Remove", "1")}
+    got = decide(seen(running("a", labels=labels, labels_known=known), deployment=deployment))
+    assert wanted(got) == {"a": (state, "1")}
 
 
 def test_a_node_that_no_variant_suits_any_more_keeps_what_it_has() -> None:

@@ -18,7 +18,7 @@ from edgewright_operator.planning.nodes import (
     NodeSeen,
     Wish,
     compose,
-    missed,
+    unwanted,
 )
 from edgewright_operator.planning.objects import AssignmentSpec, NodeAssignment
 from support.operator_builders import NOW, assignment, entry, ref, said
@@ -28,7 +28,7 @@ DELAY = timedelta(seconds=600)
 
 def node_seen(written: NodeAssignment | None = None, *wishes: Wish, **changes: Any) -> NodeSeen:
     existing = {w.place for w in wishes}
-    fields: dict[str, Any] = {"existing": frozenset(existing), "gone_since": {}, "term": 1}
+    fields: dict[str, Any] = {"existing": frozenset(existing), "unwanted_since": {}, "term": 1}
     return NodeSeen(assignment=written, wishes=wishes, **(fields | changes))
 
 
@@ -78,6 +78,13 @@ def test_a_deployment_without_a_wish_keeps_what_it_has() -> None:
 
 
 @pytest.mark.parametrize(
+    "leaving",
+    [
+        pytest.param((), id="its-deployment-is-gone"),
+        pytest.param((Wish(entry(state="Remove"), "2026"),), id="its-deployment-does-not-select-the-node"),
+    ],
+)
+@pytest.mark.parametrize(
     ("policy", "seconds", "state", "requeue"),
     [
         pytest.param("Remove", 0, "Run", 600, id="just-missed"),
@@ -86,12 +93,25 @@ def test_a_deployment_without_a_wish_keeps_what_it_has() -> None:
         pytest.param("Retain", 6000, "Run", None, id="retained"),
     ],
 )
-def test_an_entry_outlives_its_deployment(
-    policy: str, seconds: int, state: str, requeue: float | None
+def test_an_entry_outlives_what_wanted_it(
+    leaving: tuple[Wish, ...], policy: str, seconds: int, state: str, requeue: float | None
 ) -> None:
     written = assignment(entry(deletion_policy=policy), statuses=(said(),))
-    got = composed(node_seen(written, gone_since={ref(): NOW}), timedelta(seconds=seconds))
+    wishes = [replace_policy(wish, policy) for wish in leaving]
+    got = composed(node_seen(written, *wishes, unwanted_since={ref(): NOW}), timedelta(seconds=seconds))
     assert (states(got), got.requeue_after) == ({"digits": state}, requeue)
+
+
+def replace_policy(wish: Wish, policy: str) -> Wish:
+    return with_changes(wish, entry=replace(wish.entry, deletion_policy=policy))
+
+
+def test_a_node_that_is_left_heeds_the_policy_of_now_and_waits_for_a_new_deployment_anew() -> None:
+    written = assignment(entry(uid="old", deletion_policy="Retain"), statuses=(said(),))
+    leaves = Wish(entry(uid="new", state="Remove", deletion_policy="Remove"), "2026")
+    got = composed(node_seen(written, leaves, unwanted_since={ref(uid="old"): NOW}), DELAY)
+    assert got.spec.assignments == (entry(uid="new", deletion_policy="Remove"),)
+    assert got.requeue_after == DELAY.total_seconds()
 
 
 def test_a_deployment_of_the_same_name_takes_the_entry_over() -> None:
@@ -153,10 +173,12 @@ def test_names_may_be_exchanged_in_one_step() -> None:
     assert got.refusals == ()
 
 
-def test_missed_are_running_entries_without_any_deployment_of_their_name() -> None:
-    written = assignment(entry("here"), entry("gone"), entry("leaving", state="Remove"))
-    assert missed(written, frozenset({("vision", "here")})) == (ref("gone"),)
-    assert missed(None, frozenset()) == ()
+def test_unwanted_are_running_entries_whose_deployment_is_gone_or_says_so() -> None:
+    written = assignment(entry("here"), entry("gone"), entry("left"), entry("leaving", state="Remove"))
+    existing = frozenset({("vision", "here"), ("vision", "left")})
+    wishes = (Wish(entry("left", state="Remove"), "2026"),)
+    assert unwanted(written, existing, wishes) == {ref("gone"), ref("left")}
+    assert unwanted(None, frozenset(), ()) == frozenset()
 
 
 FEW = settings(max_examples=60, deadline=None)
@@ -193,7 +215,7 @@ def situations(draw: st.DrawFn) -> NodeSeen:
         assignment(*written, statuses=tuple(statuses), serial=serial, seen_serial=seen_serial),
         *wishes,
         existing=frozenset(existing),
-        gone_since={ref(n): NOW - DELAY * draw(st.sampled_from([0, 2])) for n in NAMES},
+        unwanted_since={ref(n): NOW - DELAY * draw(st.sampled_from([0, 2])) for n in NAMES},
     )
 
 
@@ -226,16 +248,17 @@ def test_no_two_entries_share_a_served_name_or_a_deployment(seen: NodeSeen) -> N
 @FEW
 @given(situations())
 def test_absence_never_removes(seen: NodeSeen) -> None:
-    """A running entry becomes Remove only by a wish, or because its deployment is long gone; it never vanishes."""
+    """A running entry becomes Remove only when nothing has wanted it for long; it never vanishes."""
     wishes = {w.place: w for w in seen.wishes}
     after = {e.deployment.place: e for e in composed(seen).spec.assignments}
     for e in running(seen):
         kept = after[e.deployment.place]
         if kept.state == "Remove":
             wish = wishes.get(e.deployment.place)
-            asked = wish is not None and wish.entry.state == "Remove"
-            long_gone = e.deployment.place not in seen.existing and e.deletion_policy == "Remove"
-            assert asked or (long_gone and NOW - seen.gone_since[e.deployment] >= DELAY)
+            left = wish is not None and wish.entry.state == "Remove"
+            assert left or e.deployment.place not in seen.existing
+            assert (wish.entry if wish else e).deletion_policy == "Remove"
+            assert NOW - seen.unwanted_since[e.deployment] >= DELAY
 
 
 @FEW

@@ -127,12 +127,14 @@ class Reconciler:
                 self.mark(Key(Kind.NODE, "", node))
             return None
         decided = deployments.plan(seen, now=self.now(), deadline=self.deadline)
-        if decided.wishes is not None:
-            before = self.memory.wishes.get(place, {})
-            self.memory.wishes[place] = decided.wishes
-            for node in before.keys() | decided.wishes.keys():
-                if before.get(node) != decided.wishes.get(node):
-                    self.mark(Key(Kind.NODE, "", node))
+        before = self.memory.wishes.get(place, {})
+        wishes = decided.wishes
+        if wishes is None:  # not known what should run: what was asked for stays, but nothing leaves for that
+            wishes = {node: wish for node, wish in before.items() if wish.entry.state == nodes.RUN}
+        self.memory.wishes[place] = wishes
+        for node in before.keys() | wishes.keys():
+            if before.get(node) != wishes.get(node):
+                self.mark(Key(Kind.NODE, "", node))
         if decided.status != seen.deployment.status:
             await self.do.run(
                 WriteStatus(key, seen.deployment.metadata.resource_version, decided.status.to_wire())
@@ -142,9 +144,10 @@ class Reconciler:
     async def _node(self, key: Key) -> float | None:
         node = self.cache.nodes.get("", key.name)
         if node is None:
+            self.memory.unwanted_since.pop(key.name, None)
             return None  # the collector takes its assignment
         heard = await self._reachable(node)
-        self._note_missing(key.name)
+        self._note_unwanted(key.name)
         seen = observe.node(self.cache, self.memory, key)
         composed = nodes.compose(seen, now=self.now(), removal_delay=self.removal_delay)
         if composed.changed:
@@ -179,15 +182,13 @@ class Reconciler:
             await self.do.run(SetReachable(name, condition))
         return judged.requeue_after
 
-    def _note_missing(self, node: str) -> None:
-        """Remember since when the deployments of this node's entries are missed."""
+    def _note_unwanted(self, node: str) -> None:
+        """Remember since when nothing wants entries of this node."""
         assignment = self.cache.assignments.get("", node)
-        missed = nodes.missed(assignment, self.existing())
-        for entry in assignment.spec.assignments if assignment else ():
-            if entry.deployment in missed:
-                self.memory.gone_since.setdefault(entry.deployment, self.now())
-            else:
-                self.memory.gone_since.pop(entry.deployment, None)
+        unwanted = nodes.unwanted(assignment, self.existing(), self.memory.wishes_for(node))
+        before, now = self.memory.unwanted_since.pop(node, {}), self.now()
+        if unwanted:
+            self.memory.unwanted_since[node] = {ref: before.get(ref, now) for ref in unwanted}
 
     def existing(self) -> frozenset[tuple[str, str]]:
         """Return namespace and name of every EdgeDeployment."""

@@ -130,8 +130,8 @@ class Memory:
 
     wishes: dict[Place, dict[str, Wish]] = field(default_factory=dict)
     """By deployment, then by node: what it wants of the node."""
-    gone_since: dict[DeploymentRef, datetime] = field(default_factory=dict)
-    """When the deployment of an entry was first missed."""
+    unwanted_since: dict[str, dict[DeploymentRef, datetime]] = field(default_factory=dict)
+    """By node: when it was first seen that nothing wants an entry there."""
     beats: dict[str, Beat] = field(default_factory=dict)
     """By node."""
     term: int = 0

@@ -53,6 +53,7 @@ def _view(cache: Cache, memory: Memory, key: Key, served_name: str, node: EdgeNo
     return NodeView(
         name=name,
         labels={**(twin.metadata.labels if twin else {}), **node.metadata.labels},
+        labels_known=twin is not None,
         inventory=node.status.inventory,
         reachable=node.reachable(),
         entry=entry,
@@ -68,7 +69,7 @@ def node(cache: Cache, memory: Memory, key: Key) -> NodeSeen:
         assignment=cache.assignments.get("", key.name),
         wishes=memory.wishes_for(key.name),
         existing=frozenset((d.metadata.namespace or "", d.metadata.name) for d in cache.deployments.all()),
-        gone_since=memory.gone_since,
+        unwanted_since=memory.unwanted_since.get(key.name, {}),
         term=memory.term,
     )
 

@@ -67,8 +67,8 @@ def plan(seen: DeploymentSeen, *, now: datetime, deadline: timedelta) -> Deploym
     }
     for node in seen.nodes:
         if node.name not in wishes and node.entry is not None:
-            leaves = not selects(node.labels, spec.node_selector.match_labels)
-            wishes[node.name] = _keep(seen.deployment, node.entry, RUN if not leaves else REMOVE)
+            leaves = node.labels_known and not selects(node.labels, spec.node_selector.match_labels)
+            wishes[node.name] = _keep(seen.deployment, node.entry, REMOVE if leaves else RUN)
     counts = count(members, unfit)
     status = _status(seen, summarize(members, unfit, counts, update, chosen.spec.version), now).model_copy(
         update={

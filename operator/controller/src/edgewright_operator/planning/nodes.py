@@ -3,8 +3,9 @@
 Its rules:
 
 1. Absence is never a command. An entry without a wish stays as it is while a deployment of its name exists.
-2. An entry whose deployment is gone becomes Remove after a delay, or stays when its policy is Retain. A deployment
-   of the same namespace and name takes it over, without a restart when the artifact is the same.
+2. An entry whose deployment is gone, or no longer selects the node, becomes Remove after a delay, or stays when
+   its policy is Retain. A deployment of the same namespace and name takes it over, without a restart when the
+   artifact is the same.
 3. A Remove entry goes when the node has said that it is removed.
 4. A served name is unique on the node, entries to be removed included. What has it keeps it; among those who ask
    for a free one, the oldest deployment gets it, the others get ServedNameTaken.
@@ -35,9 +36,11 @@ Place = tuple[str, str]
 
 @dataclass(frozen=True, slots=True)
 class Wish:
-    """What one deployment wants of the node now; ``entry.state`` is Run or Remove."""
+    """What one deployment wants of the node now."""
 
     entry: Entry
+    """Its state Run says what is to run. Remove says that the deployment no longer selects the node: the entry
+    goes after the delay."""
     created: str
     """When the deployment was created, RFC 3339: the older one wins a served name."""
 
@@ -68,8 +71,8 @@ class NodeSeen:
     wishes: Sequence[Wish]
     existing: frozenset[Place]
     """Every EdgeDeployment that exists, by namespace and name."""
-    gone_since: Mapping[DeploymentRef, datetime]
-    """When the operator first missed the deployment of an entry."""
+    unwanted_since: Mapping[DeploymentRef, datetime]
+    """When the operator first saw that nothing wants an entry of this node."""
     term: int
 
 
@@ -83,15 +86,26 @@ class Composed:
     requeue_after: float | None
 
 
-def missed(assignment: NodeAssignment | None, existing: frozenset[Place]) -> tuple[DeploymentRef, ...]:
-    """Return the deployments of running entries that no longer exist, nor another one of their name."""
-    if assignment is None:
-        return ()
-    return tuple(
+def unwanted(
+    assignment: NodeAssignment | None, existing: frozenset[Place], wishes: Sequence[Wish]
+) -> frozenset[DeploymentRef]:
+    """Return the deployments of running entries that nothing wants on this node.
+
+    Their deployment is gone, with no other of its name, or says that it no longer selects the node. One that
+    exists and says nothing (yet) still wants them.
+    """
+    wanted = {w.place: w for w in wishes}
+    entries = assignment.spec.assignments if assignment else ()
+    return frozenset(
         e.deployment
-        for e in assignment.spec.assignments
-        if e.state != REMOVE and e.deployment.place not in existing
+        for e in entries
+        if e.state != REMOVE and _is_unwanted(e.deployment.place, existing, wanted)
     )
+
+
+def _is_unwanted(place: Place, existing: frozenset[Place], wishes: Mapping[Place, Wish]) -> bool:
+    wish = wishes.get(place)
+    return place not in existing if wish is None else wish.entry.state == REMOVE
 
 
 def name_holder(assignment: NodeAssignment | None, place: Place, served_name: str) -> DeploymentRef | None:
@@ -129,7 +143,7 @@ def compose(seen: NodeSeen, *, now: datetime, removal_delay: timedelta) -> Compo
 def _kept(
     seen: NodeSeen, wishes: Mapping[Place, Wish], now: datetime, delay: timedelta
 ) -> tuple[dict[Place, Entry], float | None]:
-    """Return the entries that stay, before any wish is looked at, and when the next removal is due."""
+    """Return the entries that stay, before any wish to run is looked at, and when the next removal is due."""
     kept: dict[Place, Entry] = {}
     waits: list[float] = []
     statuses = _statuses(seen.assignment)
@@ -138,27 +152,30 @@ def _kept(
         if entry.state == REMOVE:
             if _is_removed(entry, seen.assignment, statuses):
                 continue
-        elif place not in seen.existing and place not in wishes and entry.deletion_policy == REMOVE:
-            left = (seen.gone_since.get(entry.deployment, now) + delay - now).total_seconds()
-            if left <= 0:
+        elif _is_unwanted(place, seen.existing, wishes):
+            if place in wishes:  # whose it is and what becomes of it are as the deployment says now
+                said = wishes[place].entry
+                entry = replace(entry, deployment=said.deployment, deletion_policy=said.deletion_policy)
+            left = (seen.unwanted_since.get(entry.deployment, now) + delay - now).total_seconds()
+            if entry.deletion_policy == REMOVE and left <= 0:
                 entry = replace(entry, state=REMOVE)
-            else:
+            elif entry.deletion_policy == REMOVE:
                 waits.append(left)
         kept[place] = entry
     return kept, min(waits, default=None)
 
 
 def _grant(kept: dict[Place, Entry], wishes: Mapping[Place, Wish]) -> tuple[list[Entry], tuple[Refusal, ...]]:
-    """Fulfil the wishes, as far as served names allow.
+    """Fulfil the wishes to run, as far as served names allow.
 
     A wish for a name that its entry has already can't fail. Of the others, one that is refused keeps its old
     name, which may in turn refuse another: so it is repeated until no more are refused that gave up a name.
     """
-    wanting = [w for w in wishes.values() if w.entry.state == RUN or w.place in kept]
+    wanting = [w for w in wishes.values() if w.entry.state == RUN]
     claims = [
         w for w in wanting if kept.get(w.place) is None or kept[w.place].served_name != w.entry.served_name
     ]
-    claims = sorted((w for w in claims if w.entry.state == RUN), key=lambda w: w.age)
+    claims = sorted(claims, key=lambda w: w.age)
     stuck: set[Place] = set()
     while True:
         movable = {w.place for w in claims if w.place not in stuck}
@@ -178,9 +195,7 @@ def _grant(kept: dict[Place, Entry], wishes: Mapping[Place, Wish]) -> tuple[list
         stuck |= newly
     granted = dict(kept)
     for wish in wanting:
-        if wish.entry.state == REMOVE:
-            granted[wish.place] = replace(kept[wish.place], state=REMOVE)
-        elif wish.place not in refused:
+        if wish.place not in refused:
             granted[wish.place] = wish.entry
     return list(granted.values()), tuple(refused[place] for place in sorted(refused))
 

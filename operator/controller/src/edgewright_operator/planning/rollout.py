@@ -23,6 +23,8 @@ class NodeView:
     name: str
     labels: dict[str, str]
     """The union of the EdgeNode's labels and those of the Node of the same name."""
+    labels_known: bool
+    """Whether that Node is there: without it a label that is missing says nothing."""
     inventory: Inventory | None
     reachable: bool
     entry: Entry | None = None
