@@ -72,7 +72,8 @@ def _agent(settings: AgentSettings, session: aiohttp.ClientSession) -> Agent:
             now=lambda: datetime.now(UTC),
             monotonic=time.monotonic,
             changed=changed,
-            trial_command=(sys.executable, "-m", "edgewright_node", "trial"),
+            trial_command=(sys.executable, "-I", "-m", "edgewright_node", "trial"),
+            trial_environment={"PATH": os.environ.get("PATH", os.defpath)},
             limits=Limits(settings.trial_seconds, settings.confirm_seconds),
             reserve=settings.reserve_bytes,
         )

@@ -1,7 +1,11 @@
 """The one-shot self-test, for a node on which no server lives: the agent has no ML runtime itself."""
 
 import asyncio
-from collections.abc import Sequence
+import os
+import signal
+import sys
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Final
 
@@ -12,6 +16,7 @@ from edgewright_node.reasons import Reason
 from edgewright_node.slots import TrialState
 
 _MAX_ANSWER: Final = 1 << 16
+_CONFINED: Final = (sys.executable, "-I", "-m", "edgewright_node.agent.confine")
 
 
 class _Answer(msgspec.Struct, frozen=True, rename="camel"):
@@ -22,35 +27,52 @@ class _Answer(msgspec.Struct, frozen=True, rename="camel"):
     message: str | None = None
 
 
-async def run(command: Sequence[str], slot: Path, *, seconds: float, at: str) -> ProcessResult:
-    """Test ``slot`` in a process of its own.
+async def run(
+    command: Sequence[str], slot: Path, *, seconds: float, at: str, environment: Mapping[str, str]
+) -> ProcessResult:
+    """Test ``slot`` in a process of its own, which may be in the hands of a hostile model.
+
+    It gets limits, a session of its own and nothing of the agent's environment. Whatever it started is
+    killed with it, however it ends.
 
     Args:
         command: The words before ``--slot``.
         seconds: After these the process is killed and the answer is a timeout.
         at: RFC 3339, the time that a proof carries.
+        environment: All that the process gets to see; the path of programs is enough.
     """
     try:
         process = await asyncio.create_subprocess_exec(
-            *command,
-            "--slot",
-            str(slot),
+            *(*_CONFINED, *command, "--slot", str(slot)),
             stdin=asyncio.subprocess.DEVNULL,
             stdout=asyncio.subprocess.PIPE,
             stderr=asyncio.subprocess.PIPE,
+            env=environment,
+            start_new_session=True,
         )
     except OSError as e:
-        return ProcessResult(False, at, Reason.TRIAL_UNAVAILABLE, f"{command[0]}: {e.strerror}")
+        return ProcessResult(False, at, Reason.TRIAL_UNAVAILABLE, f"{_CONFINED[0]}: {e.strerror}")
+    assert process.stdout is not None
+    assert process.stderr is not None
     try:
         async with asyncio.timeout(seconds):
-            out, err = await process.communicate()
+            out, err = await asyncio.gather(_tail(process.stdout), _tail(process.stderr))
+            status = await process.wait()
     except TimeoutError:
         return ProcessResult(False, at, Reason.TRIAL_TIMEOUT, f"no answer within {seconds:g} s")
     finally:
-        if process.returncode is None:
-            process.kill()
-            await process.wait()
-    return judge(process.returncode or 0, out[-_MAX_ANSWER:], err[-_MAX_ANSWER:], at)
+        with suppress(ProcessLookupError):
+            os.killpg(process.pid, signal.SIGKILL)
+        await process.wait()
+    return judge(status, out, err, at)
+
+
+async def _tail(stream: asyncio.StreamReader) -> bytes:
+    """Read to the end and keep the last bytes: who prints without end must not fill the agent's memory."""
+    kept = b""
+    while piece := await stream.read(_MAX_ANSWER):
+        kept = (kept + piece)[-_MAX_ANSWER:]
+    return kept
 
 
 def judge(status: int, out: bytes, err: bytes, at: str) -> ProcessResult:

@@ -2,7 +2,7 @@
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
@@ -61,6 +61,7 @@ class Kit:
     """Called when there may be something to report."""
 
     trial_command: Sequence[str]
+    trial_environment: Mapping[str, str] = field(default_factory=dict)
     limits: Limits = field(default_factory=Limits)
     reserve: int = 64 << 20
     counters: Counters = field(default_factory=Counters)
@@ -215,6 +216,7 @@ class Worker:
             self.where.slot(slot),
             seconds=self.kit.limits.trial_seconds,
             at=stamp(self.kit.now()),
+            environment=self.kit.trial_environment,
         )
         return plan.judge_process(now, result)
 
