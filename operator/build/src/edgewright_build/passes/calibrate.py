@@ -18,6 +18,8 @@ from edgewright_build.session import BATCH, Level, open_session, run_batches
 
 _BINS: Final = 2048
 _PERCENTILE: Final = 99.99
+_LEAST_TOP: Final = float(_BINS * np.finfo(np.float32).tiny)
+"""Below it a bin would be narrower than the step between two float32."""
 
 
 class Extremes:
@@ -50,10 +52,10 @@ class Histogram:
         self.extremes.see(values)
         magnitudes = np.abs(values).ravel()
         largest = float(magnitudes.max())
-        if self.top == 0.0:
-            self.top = largest
-        if self.top == 0.0:
+        if largest == 0.0 and self.top == 0.0:
             return
+        if self.top == 0.0:
+            self.top = max(largest, _LEAST_TOP)
         while largest > self.top:
             self.counts = np.concatenate(
                 [self.counts.reshape(-1, 2).sum(axis=1), np.zeros(_BINS // 2, np.int64)]
