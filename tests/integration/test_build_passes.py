@@ -216,14 +216,14 @@ def test_faults_cost_accuracy_and_the_golden_vectors_refuse_them(bench: Bench, d
     facts = bench.top1(damaged).facts
     assert facts["baselineRight"] - facts["artifactRight"] > 600 * 0.10
     files = {"baseline": bench.source, "data": bench.calibration}
-    good = bench.run("golden", files | {"model": sound}, AVX2, samples=16, maxDropPermille=20)
-    bad = bench.run("golden", files | {"model": damaged}, AVX2, samples=16, maxDropPermille=20)
+    good = bench.run("golden", files | {"model": sound}, AVX2, samples=16, maxDisagreements=1, maxNrmse=0.35)
+    bad = bench.run("golden", files | {"model": damaged}, AVX2, samples=16, maxDisagreements=1, maxNrmse=0.35)
     assert (good.facts["withinPolicy"], bad.facts["withinPolicy"]) == (True, False)
 
 
 def test_golden_file_is_what_a_node_expects(bench: Bench) -> None:
     files = {"baseline": bench.source, "model": bench.static(reduce=True), "data": bench.calibration}
-    output = bench.run("golden", files, AVX2, samples=16, maxDropPermille=20)
+    output = bench.run("golden", files, AVX2, samples=16, maxDisagreements=1, maxNrmse=0.35)
     with np.load(bench.file("golden.npz", output.data), allow_pickle=False) as golden:
         assert sorted(golden.files) == ["artifact:logits", "input:image", "policy", "source:logits"]
         assert golden["input:image"].shape == (16, 1, 8, 8)

@@ -101,6 +101,13 @@ def test_evidence_follows_from_the_machine() -> None:
     assert json.loads(emulated.report)["latency"] is None
 
 
+def test_the_manifest_says_how_far_golden_vectors_may_be_off() -> None:
+    spec = revision_spec(requirements={"accuracy": [{"metric": "top1", "maxDropPercentagePoints": "12.5"}]})
+    annotations = json.loads(Results(spec).assemble().packages[0].manifest)["annotations"]
+    assert annotations["dev.edgewright.golden.max-disagreements"] == "2"
+    assert annotations["dev.edgewright.golden.max-nrmse"] == "0.35"
+
+
 def test_the_same_results_give_the_same_bytes() -> None:
     assert Results(revision_spec()).assemble() == Results(revision_spec()).assemble()
 

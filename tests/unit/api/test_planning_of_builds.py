@@ -10,7 +10,7 @@ from edgewright_api.edgetarget import Isa
 from edgewright_api.modelrevision import ModelRevisionSpec
 from edgewright_api.plan import ACCEPTANCE, SOURCE, BuildPlan, Output, Step
 from edgewright_api.reasons import Reason
-from edgewright_api.recipes import expand
+from edgewright_api.recipes import expand, golden_limits
 from edgewright_api.report import CacheRecord, Failure, Machine
 from support.api_builders import DIGEST, builder, revision_spec, target
 
@@ -139,6 +139,14 @@ def test_a_file_that_ingest_refuses_is_opened_by_nothing_else() -> None:
     key = walk(plan, cache.lookup).keys["ingest"]
     cache.put(key, "ingest", Failure(reason=Reason.MODEL_INVALID, message="", deterministic=True))
     assert walk(plan, cache.lookup).blocked == tuple(n.id for n in plan.nodes if n.id != "ingest")
+
+
+@pytest.mark.parametrize(("drop", "allowed"), [("0.0", 1), ("2.0", 1), ("12.5", 2), ("13", 3), ("100", 16)])
+def test_golden_disagreements_follow_the_loosest_limit_of_the_gate(drop: str, allowed: int) -> None:
+    spec = revision_spec(requirements={"accuracy": [{"metric": "top1", "maxDropPercentagePoints": drop}]})
+    assert golden_limits(spec).max_disagreements == allowed
+    golden = next(n for n in expand(spec, builder()).nodes if n.output is Output.GOLDEN)
+    assert golden.options == {"samples": 16, "maxDisagreements": allowed, "maxNrmse": 0.35}
 
 
 def test_seven_bit_weights_exactly_where_sixteen_bit_sums_could_overflow() -> None:

@@ -45,17 +45,24 @@ def test_golden_vectors_are_spread_and_clear(margin: NDArray[np.float64]) -> Non
         assert margin[place] >= clear or margin[stretch].max() < clear
 
 
-@pytest.mark.parametrize(("drop", "allowed"), [(0.0, 1), (0.02, 1), (0.1, 2), (1.0, 16)])
-def test_golden_disagreements_follow_the_gate(drop: float, allowed: int) -> None:
+def test_the_golden_policy_is_the_plans_and_the_tolerance_follows_the_outputs() -> None:
     own = np.array([[0.0, 10.0]], np.float32)
-    policy = policy_of(own, samples=16, output="y", max_drop=drop, integers=True)
-    assert policy["sourceMaxDisagreements"] == allowed
+    policy = policy_of(own, samples=16, output="y", max_disagreements=2, max_nrmse=0.3, integers=True)
+    assert (policy["sourceMaxDisagreements"], policy["sourceMaxNrmse"]) == (2, 0.3)
     assert policy["artifactAtol"] == pytest.approx(0.1)
 
 
 def test_golden_policy_of_nan_outputs_stays_a_number() -> None:
-    policy = policy_of(np.full((2, 2), np.nan), samples=2, output="y", max_drop=0.0, integers=False)
+    nothing = np.full((2, 2), np.nan)
+    policy = policy_of(nothing, samples=2, output="y", max_disagreements=1, max_nrmse=0.3, integers=False)
     assert policy["artifactAtol"] > 0
+
+
+@pytest.mark.parametrize("value", [1e-45, 1e-38, 0.0])
+def test_a_percentile_range_of_the_smallest_numbers(value: float) -> None:
+    seen = Histogram()
+    seen.see(np.full(3, value, np.float32))
+    assert seen.range() == (float(np.float32(value)), float(np.float32(value)))
 
 
 def test_distance() -> None:

@@ -82,6 +82,31 @@ def test_a_nan_in_an_output_that_is_not_the_policys_is_found() -> None:
         golden.judge(vectors, {"logits": LOGITS, "other": np.full((16, 1), np.nan)})
 
 
+LIMITS = {golden.MAX_DISAGREEMENTS: "1", golden.MAX_NRMSE: "0.35"}
+GENEROUS = {"sourceMaxDisagreements": 16, "sourceMaxNrmse": 1e9, "artifactAtol": 1e9}
+
+
+@pytest.mark.parametrize("answer", [LOGITS * 3, flipped(2)], ids=["scaled", "two-disagree"])
+def test_a_builders_generous_policy_does_not_beat_the_manifest(answer: FloatArray) -> None:
+    vectors = make(**GENEROUS)
+    golden.judge(vectors, {"logits": answer})
+    with pytest.raises(GoldenSourceMismatch):
+        golden.judge(golden.restrict(vectors, LIMITS), {"logits": answer})
+
+
+def test_the_stricter_of_manifest_and_file_counts_for_each_limit() -> None:
+    strict = golden.restrict(make(sourceMaxDisagreements=0, sourceMaxNrmse=9), LIMITS).policy
+    assert (strict.source_max_disagreements, strict.source_max_nrmse) == (0, 0.35)
+    assert golden.restrict(make(), {}).policy == make().policy
+
+
+@pytest.mark.parametrize("text", ["", "much", "nan", "inf", "-1"])
+@pytest.mark.parametrize("name", [golden.MAX_DISAGREEMENTS, golden.MAX_NRMSE])
+def test_a_manifest_with_a_limit_that_is_none_is_refused(name: str, text: str) -> None:
+    with pytest.raises(GoldenInvalid):
+        golden.restrict(make(), {name: text})
+
+
 def test_a_missing_output_is_a_wrong_artifact() -> None:
     with pytest.raises(GoldenSourceMismatch):
         golden.judge(make(), {})

@@ -1,14 +1,16 @@
 """Golden vectors: does a loaded model answer as its artifact promised? Bytes and arrays in, verdict out.
 
 Two comparisons, because two things can be wrong. Against the *source* model's outputs, within what the
-accuracy gate allows: refuses a wrong artifact. Against the artifact's *own* outputs on the verifying
+accuracy gate allows: refuses a wrong artifact. That limit stands in the manifest too, which the publisher
+wrote and not the builder; the stricter of the two counts. Against the artifact's *own* outputs on the verifying
 kernels, tightly: refuses a damaged file or a wrong runtime. A NaN anywhere is a mismatch.
 """
 
 import io
+import math
 import zipfile
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Annotated, Any, Final
 
 import msgspec
@@ -25,6 +27,10 @@ from edgewright_node.serving.errors import (
 
 MAX_UNPACKED_BYTES: Final = 512 << 20
 """Vectors that unpack to more than this are refused before they are unpacked."""
+
+MAX_DISAGREEMENTS: Final = "dev.edgewright.golden.max-disagreements"
+MAX_NRMSE: Final = "dev.edgewright.golden.max-nrmse"
+"""Annotations of the manifest."""
 
 _NotNegative = Annotated[float, msgspec.Meta(ge=0)]
 
@@ -84,6 +90,34 @@ def read(content: bytes) -> Golden:
     golden = Golden(policy, groups["input"], groups["source"], groups["artifact"])
     _check(golden)
     return golden
+
+
+def restrict(golden: Golden, annotations: Mapping[str, str]) -> Golden:
+    """Hold the vectors to the manifest's limits where these are stricter than the file's own.
+
+    Raises:
+        GoldenInvalid: the manifest names a limit that is no number, or a negative one.
+    """
+    policy = golden.policy
+    disagreements = _limit(annotations, MAX_DISAGREEMENTS, policy.source_max_disagreements)
+    nrmse = _limit(annotations, MAX_NRMSE, policy.source_max_nrmse)
+    stricter = msgspec.structs.replace(
+        policy, source_max_disagreements=math.floor(disagreements), source_max_nrmse=nrmse
+    )
+    return replace(golden, policy=stricter)
+
+
+def _limit(annotations: Mapping[str, str], name: str, own: float) -> float:
+    text = annotations.get(name)
+    if text is None:
+        return own
+    try:
+        limit = float(text)
+    except ValueError as e:
+        raise GoldenInvalid(f"{name} is {text!r}, which is no number") from e
+    if not 0 <= limit < math.inf:  # a NaN fails this, too
+        raise GoldenInvalid(f"{name} is {text!r}, which is no limit")
+    return min(own, limit)
 
 
 def batches(golden: Golden, inputs: Sequence[TensorSpec]) -> tuple[Mapping[str, Array], ...]:

@@ -39,7 +39,7 @@ def load_slot(
         ArtifactRefused: whatever is wrong with the slot.
     """
     opened = open_slot(slot, manifest_digest)
-    vectors = golden.read(opened.golden)
+    vectors = golden.restrict(golden.read(opened.golden), opened.annotations)
     engine = onnx.load(opened.model, opened.annotations, threads=threads)
     try:
         batches = golden.batches(vectors, engine.inputs)

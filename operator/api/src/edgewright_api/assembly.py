@@ -42,7 +42,7 @@ from edgewright_api.manifest import (
 )
 from edgewright_api.modelrevision import ModelRevisionSpec, RevisionTarget
 from edgewright_api.plan import BuildPlan, Candidate, Output, PlanTarget
-from edgewright_api.recipes import REDUCED_RANGE
+from edgewright_api.recipes import REDUCED_RANGE, GoldenLimits, golden_limits
 from edgewright_api.report import CacheRecord, Failure
 from edgewright_api.verdicts import TargetResult
 
@@ -127,9 +127,10 @@ def assemble(
     if walk.missing:
         raise ValueError(f"the build is not finished: {', '.join(walk.missing[:5])}")
     asked = {target.name: target for target in spec.targets}
+    limits = golden_limits(spec)
     results, packages = [], []
     for target in plan.targets:
-        facts = _Facts(plan, target.isa, walk.known, evidence)
+        facts = _Facts(plan, target.isa, walk.known, evidence, limits)
         candidates = {c.name: facts.candidate(target, c) for c in target.candidates}
         measured = [each.measured for each in candidates.values()]
         ask = asked[target.name]
@@ -185,6 +186,7 @@ class _Facts:
     isa: Isa
     known: Mapping[str, CacheRecord]
     bytes_of: Mapping[str, bytes]
+    limits: GoldenLimits
 
     def candidate(self, target: PlanTarget, candidate: Candidate) -> _Assembled:
         """Return what is known of a candidate, packed as it would ship."""
@@ -311,6 +313,9 @@ class _Facts:
             "target": target.name,
             "candidate": candidate.name,
             "evidence": level.value,
+            # Nodes hold the vectors to these, whatever the builder wrote beside them.
+            "golden.max-disagreements": str(self.limits.max_disagreements),
+            "golden.max-nrmse": f"{self.limits.max_nrmse:g}",
         }
         facts |= {
             f"accuracy.{metric}": f"{100 * paired.candidate_right / max(1, paired.samples):.2f}"

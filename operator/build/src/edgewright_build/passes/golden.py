@@ -21,9 +21,6 @@ Array = NDArray[Any]
 
 _SEARCHED: Final = 2048
 """How many calibration samples are looked at; more would not make the choice better."""
-_MAX_NRMSE: Final = 0.35
-"""Rounding to 8 bits stays well below (0.29 is the worst that was measured on a sound network); a model with
-other weights is near 1.4."""
 _INTEGER_TOLERANCE: Final = 0.01
 """Of the range of the outputs: two or three steps of 8 bits, for kernels that round a tie the other way."""
 _FLOAT_TOLERANCE: Final = 1e-4
@@ -58,7 +55,8 @@ def run(given: PassInput) -> PassOutput:
         own[output],
         samples=wanted,
         output=output,
-        max_drop=float(given.options["maxDropPermille"]) / 1000,
+        max_disagreements=int(given.options["maxDisagreements"]),
+        max_nrmse=float(given.options["maxNrmse"]),
         integers=_has_integers(artifact),
     )
     arrays = (
@@ -73,7 +71,8 @@ def run(given: PassInput) -> PassOutput:
         "policy": policy,
         "disagreements": disagreements,
         "nrmse": round(nrmse, 6) if math.isfinite(nrmse) else "NaN",
-        "withinPolicy": disagreements <= policy["sourceMaxDisagreements"] and nrmse <= _MAX_NRMSE,
+        "withinPolicy": disagreements <= policy["sourceMaxDisagreements"]
+        and nrmse <= policy["sourceMaxNrmse"],
     }
     return PassOutput(npz_bytes(arrays), facts)
 
@@ -101,12 +100,17 @@ def choose(margin: NDArray[np.float64], wanted: int) -> list[int]:
     return chosen
 
 
-def policy_of(own: Array, *, samples: int, output: str, max_drop: float, integers: bool) -> dict[str, Any]:
+def policy_of(
+    own: Array, *, samples: int, output: str, max_disagreements: int, max_nrmse: float, integers: bool
+) -> dict[str, Any]:
     """Return what a node may accept.
 
     Args:
         own: The artifact's outputs ``[N, …]`` on the vectors.
-        max_drop: The loss of accuracy that the gate allows, as a share.
+        samples: How many vectors there are.
+        output: The output that is compared with the source model's.
+        max_disagreements: How many vectors may decide otherwise, as the plan says.
+        max_nrmse: How far the outputs may be apart, as the plan says.
         integers: Whether the artifact computes with 8-bit integers.
     """
     finite = own[np.isfinite(own)]
@@ -116,8 +120,8 @@ def policy_of(own: Array, *, samples: int, output: str, max_drop: float, integer
         "version": 1,
         "samples": samples,
         "output": output,
-        "sourceMaxDisagreements": max(1, math.ceil(samples * max_drop)),
-        "sourceMaxNrmse": _MAX_NRMSE,
+        "sourceMaxDisagreements": max_disagreements,
+        "sourceMaxNrmse": max_nrmse,
         "artifactAtol": float(f"{max(tolerance * spread, 1e-6):.6g}"),
         "artifactRtol": tolerance,
     }
