@@ -39,6 +39,7 @@ from edgewright_operator.planning.objects import Key, Kind
 from edgewright_operator.planning.revisions import is_settled
 from edgewright_operator.publisher import Publisher
 from edgewright_operator.reconcile import Reconciler
+from edgewright_operator.resolutions import Resolutions
 from edgewright_operator.settings import Settings, host_port
 from edgewright_operator.sources import Sources
 from edgewright_operator.store import ObjectStore, StoreSettings
@@ -93,12 +94,17 @@ class Operator:
             loop.time,
         )
         stack.push_async_callback(running.close)
+        resolving = Resolutions(
+            Sources(store, self.settings.work_dir),
+            lambda namespace, name: queue.add(Key(Kind.MODEL, namespace, name)),
+        )
+        stack.push_async_callback(resolving.close)
         reconciler = Reconciler(
             cache=cache,
             memory=memory,
             do=Executor(api, cache, metrics),
             builds=running,
-            sources=Sources(store, self.settings.work_dir),
+            resolutions=resolving,
             mark=queue.add,
             now=self.now,
             seconds=loop.time,

@@ -4,12 +4,10 @@ import logging
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from typing import Final, Protocol
+from typing import Final
 
 from edgewright_api.conditions import ConditionType, Status
-from edgewright_api.edgemodel import EdgeModelSpec
 from edgewright_api.errors import EdgewrightError
-from edgewright_api.modelrevision import ResolvedContent, ResolvedData
 from edgewright_api.reasons import Reason
 from edgewright_operator.cluster import observe
 from edgewright_operator.cluster.cache import Cache, Memory
@@ -21,18 +19,11 @@ from edgewright_operator.planning.builds import Builds
 from edgewright_operator.planning.clock import stamp
 from edgewright_operator.planning.objects import EdgeNode, Key, Kind
 from edgewright_operator.planning.plan import Assign, SetReachable, WriteStatus
+from edgewright_operator.resolutions import Resolutions
 
 _LOG: Final = logging.getLogger(__name__)
 CONFLICT_SECONDS: Final = 0.2
 """How soon a decision is made anew that rested on something outdated."""
-
-
-class Resolver(Protocol):
-    """Turns an address into a digest."""
-
-    async def resolve(self, uri: str) -> ResolvedContent:
-        """Raises TransientError or StalledError."""
-        ...
 
 
 @dataclass(slots=True, kw_only=True)
@@ -43,7 +34,7 @@ class Reconciler:
     memory: Memory
     do: Executor
     builds: Builds
-    sources: Resolver
+    resolutions: Resolutions
     mark: Callable[[Key], None]
     now: Callable[[], datetime]
     seconds: Callable[[], float]
@@ -83,10 +74,13 @@ class Reconciler:
     async def _model(self, key: Key) -> float | None:
         seen = observe.model(self.cache, key)
         if seen is None:
+            self.resolutions.forget(key.namespace, key.name)
             return None  # its revisions are the collector's; nodes keep what they run
         pins: revisions.Pins | EdgewrightError | None = models.known_pins(seen)
-        if pins is None and not models.missing_targets(seen):
-            pins = await self._resolve(seen.model.spec)
+        if pins is not None or models.missing_targets(seen):
+            self.resolutions.forget(key.namespace, key.name)
+        elif (pins := self.resolutions.take(seen.model)) is None:
+            return None  # marked again when they are resolved
         decided = models.plan(seen, pins, now=self.now(), deadline=self.deadline)
         if decided.create is not None:
             await self.do.run(decided.create)
@@ -95,15 +89,6 @@ class Reconciler:
                 WriteStatus(key, seen.model.metadata.resource_version, decided.status.to_wire())
             )
         return decided.requeue_after
-
-    async def _resolve(self, spec: EdgeModelSpec) -> revisions.Pins | EdgewrightError:
-        try:
-            source = await self.sources.resolve(spec.source.uri)
-            calibration = await self.sources.resolve(spec.data.calibration.uri)
-            acceptance = await self.sources.resolve(spec.data.acceptance.uri)
-        except EdgewrightError as e:
-            return e
-        return revisions.Pins(source, ResolvedData(calibration=calibration, acceptance=acceptance))
 
     async def _revision(self, key: Key) -> float | None:
         revision = self.cache.revisions.get(key.namespace, key.name)

@@ -4,6 +4,7 @@ The bytes are hashed on their way through a local file and kept as a blob, so th
 was resolved, whatever happens to the user's object meanwhile.
 """
 
+import asyncio
 import tempfile
 from collections import OrderedDict
 from dataclasses import dataclass, field
@@ -16,6 +17,8 @@ from edgewright_api.reasons import Reason
 from edgewright_operator.store import INTERNAL, ObjectInfo, ObjectNotFoundError, ObjectStore, blob_key
 
 _REMEMBER_AT_MOST: Final = 4096
+_COPIES_AT_ONCE: Final = 2
+"""More would take the store's threads from the gateway, and the disk from the builds."""
 
 
 @dataclass(slots=True)
@@ -27,6 +30,7 @@ class Sources:
     max_bytes: int = 4 << 30
     """The largest source or data set that is read."""
 
+    _places: asyncio.Semaphore = field(default_factory=lambda: asyncio.Semaphore(_COPIES_AT_ONCE))
     _known: OrderedDict[tuple[str, ObjectInfo], str] = field(default_factory=OrderedDict)
 
     async def resolve(self, uri: str) -> ResolvedContent:
@@ -44,7 +48,8 @@ class Sources:
             raise _missing(uri)
         digest = self._known.get((key, info))
         if digest is None:
-            digest = await self._copy(uri, key)
+            async with self._places:  # it may have been copied for another model meanwhile
+                digest = self._known.get((key, info)) or await self._copy(uri, key)
             # What was read may be newer than what HEAD saw; only an object that stood still is remembered.
             if await self.store.head(key, absolute=True) == info:
                 self._remember((key, info), digest)
