@@ -83,14 +83,14 @@ class DigitsInLab:
         }
         return self._object("EdgeModel", name, spec)
 
-    def deployment(self, version: str = "1.0.0") -> Object:
-        """Return an EdgeDeployment of the model ``digits`` to every node."""
+    def deployment(self, version: str = "1.0.0", *, model: str = "digits") -> Object:
+        """Return an EdgeDeployment of ``model`` to every node, under the model's name."""
         spec = {
-            "model": {"name": "digits", "version": version},
+            "model": {"name": model, "version": version},
             "nodeSelector": {"matchLabels": {"inventory.edgewright.dev/architecture": "amd64"}},
-            "serving": {"modelName": "digits"},
+            "serving": {"modelName": model},
         }
-        return self._object("EdgeDeployment", "digits", spec)
+        return self._object("EdgeDeployment", model, spec)
 
     def _object(self, kind: str, name: str, spec: Object) -> Object:
         metadata = {"name": name, "namespace": self.namespace}

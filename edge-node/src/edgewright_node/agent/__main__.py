@@ -44,7 +44,9 @@ async def _run(settings: AgentSettings) -> None:
     stopped = asyncio.Event()
     for name in (signal.SIGTERM, signal.SIGINT):
         asyncio.get_running_loop().add_signal_handler(name, stopped.set)
-    async with aiohttp.ClientSession(cookie_jar=aiohttp.DummyCookieJar()) as session:
+    # The API server takes the name of who manages a field from the user agent.
+    headers = {"User-Agent": f"edgewright-agent/{version('edgewright-node')}"}
+    async with aiohttp.ClientSession(cookie_jar=aiohttp.DummyCookieJar(), headers=headers) as session:
         running = asyncio.create_task(_agent(settings, session).run())
         stopping = asyncio.create_task(stopped.wait())
         await asyncio.wait((running, stopping), return_when=asyncio.FIRST_COMPLETED)
