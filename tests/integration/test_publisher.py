@@ -4,7 +4,9 @@ import asyncio
 import json
 import uuid
 from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from dataclasses import dataclass
+from itertools import groupby
 from pathlib import Path
 from typing import Any
 
@@ -29,6 +31,7 @@ from edgewright_operator.cluster.builds import LocalExecutor, Progress
 from edgewright_operator.publisher import REPORT, step_file
 from edgewright_operator.sources import Sources
 from edgewright_operator.store import ObjectStore, blob_key, index_key, manifest_key
+from support.api_builders import target
 from support.publisher_builders import (
     CountingExecutor,
     digits_revision,
@@ -116,6 +119,29 @@ async def test_only_what_depends_on_a_change_runs_again(site: Site) -> None:
     assert "calibrate" in ran
     assert "baseline/predict" in ran  # it holds both sets against each other
     assert not ran & {"ingest", "canonicalize", "infer-shapes", "float/optimize-graph"}
+
+
+async def test_addresses_are_signed_when_there_is_a_place(
+    site: Site, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """They are good for a while only, and a build may wait in line for longer."""
+    spec = await digits_revision(site.lab, site.store, site.work)
+    executor, events = CountingExecutor(site.work), list[str]()
+    sign = site.store.presign_put
+
+    def signing(key: str, seconds: int) -> str:
+        events.append("signed")
+        return sign(key, seconds)
+
+    @asynccontextmanager
+    async def waiting() -> AsyncIterator[None]:
+        events.append("waits")
+        yield
+
+    monkeypatch.setattr(site.store, "presign_put", signing)
+    monkeypatch.setattr(executor, "place", waiting)
+    await make_builder(site.store, site.work, executor).build("vision", "digits-1", spec, ignore)
+    assert [event for event, _ in groupby(events)] == ["waits", "signed"] * 2
 
 
 class Interrupted(CountingExecutor):
@@ -221,19 +247,41 @@ async def test_the_builders_own_opinion_is_not_asked_for(site: Site) -> None:
     assert json.loads(await site.store.get(index_key("vision", "digits", "digits-1")))["manifests"] == []
 
 
-class Lying(CountingExecutor):
-    """A builder whose outcomes are bad and whose facts are splendid; its report is consistent otherwise."""
+@pytest.mark.parametrize(
+    ("node", "content"),
+    [("/top1", b"\x04" * 600), ("/check-safety", b"[" * 60_000), ("/top1", b"\x03" * 599)],
+    ids=["no-outcomes", "endless-nesting", "a-sample-left-out"],
+)
+async def test_evidence_that_can_not_be_read_is_not_remembered(site: Site, node: str, content: bytes) -> None:
+    spec = await digits_revision(site.lab, site.store, site.work, optimization={"recipe": "StaticInt8"})
+    changes = {"targets": [target(), target("x86-64-vnni", "X86Vnni")]}
+    spec = spec.model_validate(spec.to_wire() | changes)
+    executor = Lying(site, node, content)
+    with pytest.raises(ReportInvalidError):
+        await make_builder(site.store, site.work, executor).build("vision", "digits-1", spec, ignore)
+    kept = {
+        json.loads(data)["passName"]
+        for name, data in (await everything(site)).items()
+        if name.startswith("cache/")
+    }
+    assert not kept & {"evaluate-top1", "check-safety"}
+    published, _ = await build(site, spec)
+    assert {t.verdict for t in published.targets} == {Verdict.ACCEPTED}
 
-    def __init__(self, site: Site) -> None:
+
+class Lying(CountingExecutor):
+    """A builder whose evidence is made up and whose facts are splendid; its report is consistent otherwise."""
+
+    def __init__(self, site: Site, node: str = "/top1", content: bytes = b"\x01" * 600) -> None:
         super().__init__(site.work)
-        self._site = site
+        self._site, self._node, self._content = site, node, content
 
     async def run(self, job: Job, progress: Progress) -> None:
         await super().run(job, progress)
         if job.step is not Step.EVALUATE:
             return
-        bad = b"\x01" * 600
-        name = next(n for n in job.writes if n.endswith("/top1"))
+        bad = self._content
+        name = next(n for n in job.writes if n.endswith(self._node))
         await self._site.store.put(step_file(job.build_uid, job.step, name), bad)
         key = step_file(job.build_uid, job.step, REPORT)
         report = json.loads(await self._site.store.get(key))
@@ -270,7 +318,7 @@ async def test_a_step_that_hangs_is_ended_with_all_that_it_started(site: Site) -
     described = await CountingExecutor(site.work).describe()
     job = Job(build_uid="x", step=Step.TRANSFORM, plan=expand(spec, described), known={}, reads={}, writes={})
     task = asyncio.create_task(hanging.run(job, lambda event: None))
-    while not _running(mark):  # noqa: ASYNC110 - the process tells nobody that it started
+    while not _running(mark):
         await asyncio.sleep(0.05)
     task.cancel()
     with pytest.raises(asyncio.CancelledError):

@@ -51,7 +51,7 @@ class CountingExecutor:
     def __init__(self, work_dir: Path, command: Sequence[str] = BUILDER) -> None:
         path = str(Path(sys.executable).parent)
         self._real = LocalExecutor(command=command, work_dir=work_dir, search_path=path, deadline_seconds=120)
-        self.describe = self._real.describe
+        self.describe, self.place = self._real.describe, self._real.place
         self.jobs: list[Job] = []
 
     async def run(self, job: Job, progress: Progress) -> None:

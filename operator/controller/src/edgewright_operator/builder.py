@@ -82,7 +82,8 @@ class Builder:
             return found
         uid = secrets.token_hex(16)
         try:
-            await self.executor.run(self._job(plan, found, step, wanted, uid), progress.event)
+            async with self.executor.place():
+                await self.executor.run(self._job(plan, found, step, wanted, uid), progress.event)
             accepted = await self.publisher.accept_step(plan, found, uid=uid, step=step)
         finally:
             # What is left there is collected later; it must not hide why the step failed.

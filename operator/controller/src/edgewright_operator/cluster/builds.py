@@ -11,6 +11,7 @@ import signal
 import tempfile
 from collections import deque
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final, Protocol
@@ -41,8 +42,15 @@ class Executor(Protocol):
         """
         ...
 
+    def place(self) -> AbstractAsyncContextManager[None]:
+        """Wait for the place that a step runs in, and hold it.
+
+        What a job holds may grow old, as its URLs do: make the job once there is a place for it.
+        """
+        ...
+
     async def run(self, job: Job, progress: Progress) -> None:
-        """Run one step to its end; a cancelled call ends the step, too.
+        """Run one step in a place that is held, to its end; a cancelled call ends the step, too.
 
         That it returns says only that the builder ended well. What it did is in its report.
 
@@ -83,14 +91,17 @@ class LocalExecutor:
         except ValidationError as error:
             raise _failed("it does not describe itself") from error
 
+    def place(self) -> AbstractAsyncContextManager[None]:
+        """Hold one of the places."""
+        return self._places
+
     async def run(self, job: Job, progress: Progress) -> None:
         """Run a step, forwarding its events."""
-        async with self._places:
-            with tempfile.TemporaryDirectory(dir=self.work_dir, prefix="job-") as directory:
-                path = Path(directory) / "job.json"
-                path.write_bytes(canonical_json(job.to_wire()))
-                arguments = [job.step.value.lower(), "--job", str(path)]
-                await self._run(arguments, lambda line: _forward(line, progress), self.deadline_seconds)
+        with tempfile.TemporaryDirectory(dir=self.work_dir, prefix="job-") as directory:
+            path = Path(directory) / "job.json"
+            path.write_bytes(canonical_json(job.to_wire()))
+            arguments = [job.step.value.lower(), "--job", str(path)]
+            await self._run(arguments, lambda line: _forward(line, progress), self.deadline_seconds)
 
     async def _run(self, arguments: Sequence[str], told: Callable[[bytes], None], seconds: float) -> None:
         process = await asyncio.create_subprocess_exec(
