@@ -17,6 +17,7 @@ from prometheus_client import CollectorRegistry
 
 from edgewright_api.assembly import Decide
 from edgewright_api.decide import decide_target
+from edgewright_api.errors import EdgewrightError
 from edgewright_operator import builds, health
 from edgewright_operator.builder import Builder
 from edgewright_operator.cluster.builds import LocalExecutor
@@ -224,4 +225,5 @@ def _note_beat(memory: Memory, old: Any, new: Any, now: datetime, *, listed: boo
 
 
 def _failed(key: Key, error: Exception) -> None:
-    _LOG.warning("%s is tried again: %s", key, error, exc_info=not isinstance(error, asyncio.TimeoutError))
+    expected = isinstance(error, EdgewrightError)
+    _LOG.warning("%s is tried again: %s", key, error, exc_info=None if expected else error)

@@ -19,7 +19,7 @@ from typing import Any, Final, Protocol
 from pydantic import ValidationError
 
 from edgewright_api.canonical import canonical_json
-from edgewright_api.errors import TransientError
+from edgewright_api.errors import EdgewrightError, StalledError, TransientError
 from edgewright_api.reasons import Reason
 from edgewright_api.report import BuilderDescription, Job
 
@@ -29,6 +29,9 @@ Progress = Callable[[Mapping[str, Any]], None]
 _LONGEST_LINE: Final = 64 * 1024
 _LAST_LINES: Final = 20
 _DESCRIBE_SECONDS: Final = 60.0
+_STALLED_STATUS: Final = 1
+_TRANSIENT_STATUS: Final = 3
+"""How a builder ends that refused its job; it says why in its last line."""
 
 
 class Executor(Protocol):
@@ -38,7 +41,8 @@ class Executor(Protocol):
         """Return what the builders are: their machine and their tools.
 
         Raises:
-            TransientError: BuilderFailed.
+            TransientError: BuilderFailed, or what the builder says.
+            StalledError: what the builder says.
         """
         ...
 
@@ -55,7 +59,8 @@ class Executor(Protocol):
         That it returns says only that the builder ended well. What it did is in its report.
 
         Raises:
-            TransientError: BuilderFailed, when it ended otherwise or took too long.
+            TransientError: BuilderFailed, when it ended otherwise or took too long; or what the builder says.
+            StalledError: what the builder says.
         """
         ...
 
@@ -117,10 +122,17 @@ class LocalExecutor:
             limit=_LONGEST_LINE,
         )
         last: deque[bytes] = deque(maxlen=_LAST_LINES)
+        last_event = b""
+
+        def heard(line: bytes) -> None:
+            nonlocal last_event
+            last_event = line
+            told(line)
+
         try:
             async with asyncio.timeout(seconds):
                 await asyncio.gather(
-                    _lines(process.stdout, told), _lines(process.stderr, last.append), process.wait()
+                    _lines(process.stdout, heard), _lines(process.stderr, last.append), process.wait()
                 )
         except TimeoutError as error:
             raise _failed(f"it did not end within {seconds:g} seconds") from error
@@ -130,6 +142,9 @@ class LocalExecutor:
                 os.killpg(process.pid, signal.SIGKILL)
             await process.wait()
         if process.returncode != 0:
+            refused = refusal(last_event, process.returncode)
+            if refused is not None:
+                raise refused
             words = b"".join(last).decode(errors="replace").strip()[-1024:]
             raise _failed(f"it ended with status {process.returncode}: {words or 'without a word'}")
 
@@ -156,6 +171,23 @@ def _forward(line: bytes, progress: Progress) -> None:
         return
     if isinstance(event, dict):
         progress(event)
+
+
+def refusal(line: bytes, status: int | None) -> EdgewrightError | None:
+    """Return why a builder refused its job, by its last line and how it ended; None if that is no refusal.
+
+    A mismatch of tools or machines is no fault of what is built: it goes when plan and builder are of one kind.
+    """
+    try:
+        event = json.loads(line)
+        reason = Reason(event["reason"])
+        what, remedy = (str(event[name])[:1024] for name in ("message", "remedy"))
+    except (ValueError, KeyError, TypeError):
+        return None
+    if event.get("event") != "refused" or status not in (_STALLED_STATUS, _TRANSIENT_STATUS):
+        return None
+    lasting = status == _STALLED_STATUS and reason is not Reason.TOOLCHAIN_MISMATCH
+    return (StalledError if lasting else TransientError)(reason, what, remedy=remedy)
 
 
 def _failed(what: str) -> TransientError:

@@ -1,12 +1,13 @@
 """Actions become calls: one match, closed by the type checker."""
 
 from dataclasses import dataclass
+from http import HTTPStatus
 from typing import Any, Final, assert_never
 
 from msgspec import to_builtins
 
 from edgewright_operator.cluster.cache import Cache
-from edgewright_operator.cluster.client import ApiClient, NotFound
+from edgewright_operator.cluster.client import ApiClient, ApiError, Conflict, NotFound
 from edgewright_operator.cluster.resources import API_VERSION, RESOURCES
 from edgewright_operator.metrics import Metrics
 from edgewright_operator.planning.objects import Key, Kind
@@ -76,11 +77,17 @@ class Executor:
         self.metrics.assignment_writes.inc()
 
     async def _write_status(self, action: WriteStatus) -> None:
+        # A PUT would need the spec, too, and a merge patch can't replace the whole status.
         body = [
             {"op": "test", "path": "/metadata/resourceVersion", "value": action.resource_version},
             {"op": "add", "path": "/status", "value": action.status},
         ]
-        await self._send("PATCH", action.key, body, "application/json-patch+json", "status")
+        try:
+            await self._send("PATCH", action.key, body, "application/json-patch+json", "status")
+        except ApiError as e:
+            if e.status == HTTPStatus.UNPROCESSABLE_ENTITY and "resourceVersion" in e.what:
+                raise Conflict(e.status, e.what) from e  # the test of the patch failed
+            raise
         self.metrics.status_writes.labels(action.key.kind.value).inc()
 
     async def _set_reachable(self, action: SetReachable) -> None:
