@@ -69,5 +69,8 @@ class Reason(StrEnum):
     NOT_CONFIRMED = "NotConfirmed"
     """Servers did not prove the new digest in time, and there is nothing to go back to."""
 
+    SERVERS_ABSENT = "ServersAbsent"
+    """No server lives here; a trial of the agent's proved the model in their place."""
+
     ROLLED_BACK = "RolledBack"
     """Servers did not prove the new digest; the node went back to the one confirmed last."""

@@ -42,7 +42,7 @@ class State(StrEnum):
     """The proof did not come: the link goes back to the digest confirmed last."""
 
     CONFIRMED = "Confirmed"
-    """Every live server proved the wanted digest."""
+    """Every live server proved the wanted digest; where none lives, a trial did."""
 
     FAILED = "Failed"
     """The wanted digest is not what runs, for a reason that the journal keeps."""
@@ -76,10 +76,10 @@ class Event(StrEnum):
     FAILED = "Failed"
 
     DISPROVED = "Disproved"
-    """Servers live, and none of them serves the confirmed digest any more."""
+    """A live server has not served the confirmed digest for a while, or the model failed a new trial."""
 
     PROVEN = "Proven"
-    """Every live server proves the wanted digest after all."""
+    """Every live server proves the wanted digest after all, or again; where none lives, a trial does."""
 
     RESTARTED = "Restarted"
     """The agent began anew and found this state in the journal."""
@@ -133,6 +133,8 @@ _LIFE: Final[dict[tuple[State, Event], State]] = {
     (_S.RETURNING, _E.FAILED): _S.FAILED,
     (_S.RETURNING, _E.RESTARTED): _S.RETURNING,
     (_S.CONFIRMED, _E.DISPROVED): _S.SWAPPING,
+    (_S.CONFIRMED, _E.PROVEN): _S.CONFIRMED,  # by others than before
+    (_S.CONFIRMED, _E.FAILED): _S.FAILED,  # no server lives and nothing else can prove it; it stays
     (_S.CONFIRMED, _E.RESTARTED): _S.CONFIRMED,
     (_S.FAILED, _E.PROVEN): _S.CONFIRMED,  # a server that was slower than the deadline
     (_S.FAILED, _E.RESTARTED): _S.FAILED,

@@ -290,6 +290,8 @@ class World:
 
     def servers(self) -> tuple[slots.ServerReport, ...]:
         want = self.want
+        if self.chance():
+            return ()
         if want is None or want.active is None:
             if want is None or want.trial is None:
                 return (make_report(),)
@@ -317,6 +319,7 @@ class World:
             Disk(self.present, dict(self.complete), self.active, self.want),
             self.servers(),
             elapsed,
+            astray=elapsed,
         )
         action = plan.decide(now)
         outcome = self.perform(action, now)

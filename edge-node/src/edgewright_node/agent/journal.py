@@ -91,6 +91,9 @@ class Outcome(msgspec.Struct, frozen=True, kw_only=True):
     """The reason that the digest is judged by, where it is not the one that status says."""
 
     strikes: int = 0
+    running: str | None = None
+    """The digest that the node went back to."""
+
     poison: bool = False
     retry: bool = False
     proven_by: str = ""
@@ -119,6 +122,8 @@ def advance(journal: Journal, outcome: Outcome) -> Journal:
         changed = msgspec.structs.replace(changed, attempt=journal.attempt + 1, interruptions=0)
     if state is State.CONFIRMED:
         return _confirm(changed, outcome)
+    if outcome.running is not None:
+        changed = _return(changed, outcome)
     if journal.state is State.RETURNING:  # the reason was set on the way in and is the one that matters
         return changed
     if outcome.event in (Event.FAILED, Event.REFUSED):
@@ -162,6 +167,17 @@ def _restart(journal: Journal) -> Journal:
     return msgspec.structs.replace(journal, interruptions=journal.interruptions + 1)
 
 
+def _return(journal: Journal, outcome: Outcome) -> Journal:
+    if journal.running == outcome.running:
+        return journal
+    return msgspec.structs.replace(
+        journal,
+        running=outcome.running,
+        confirmed_at=outcome.proven_at,
+        proven_by=outcome.proven_by,
+    )
+
+
 def _confirm(journal: Journal, outcome: Outcome) -> Journal:
     wanted = journal.wanted
     assert wanted is not None
@@ -172,8 +188,8 @@ def _confirm(journal: Journal, outcome: Outcome) -> Journal:
         proven=proven,
         poisoned={digest: verdict for digest, verdict in journal.poisoned.items() if digest != wanted},
         strikes={digest: counts for digest, counts in journal.strikes.items() if digest != wanted},
-        reason=Reason.COMPLETE.value,
-        message="",
+        reason=outcome.reason or Reason.COMPLETE.value,
+        message=outcome.message,
         confirmed_at=outcome.proven_at,
         proven_by=outcome.proven_by,
         failures=0,

@@ -8,6 +8,8 @@ from collections.abc import Callable, Mapping
 from types import MappingProxyType
 from typing import Final
 
+from msgspec.structs import replace
+
 from edgewright_node.agent.blame import VERDICTS, failed, retry_pause
 from edgewright_node.agent.journal import Outcome
 from edgewright_node.agent.situation import (
@@ -47,8 +49,8 @@ POLL_SECONDS: Final = 0.05
 REST_SECONDS: Final = 5.0
 """How often they are looked at otherwise: only a server that lost its model would be news."""
 
-PROVEN_BY: Final = "golden"
-"""What the self-test proves with."""
+PROVEN_BY_TRIAL: Final = "trial"
+"""What proved a model where no server lives; servers say themselves what proved theirs."""
 
 GRACE_SECONDS: Final = 1.0
 """How long a server gets to show itself in a new directory before a process is started in its place."""
@@ -224,20 +226,47 @@ def _returning(now: Situation) -> Action:
     switch = _switch(now, slot, kept)
     if switch is not None:
         return switch
-    if not now.servers or _proof(now.servers, kept) is not None:
-        return _enter(Event.OK)
+    proof = _proof(now.servers, kept) or (None if now.servers else Outcome(event=Event.OK))
+    if proof is not None:
+        return Conclude(replace(proof, running=kept))
     late = now.elapsed > now.limits.confirm_seconds
     return _enter(Event.FAILED) if late else Rest(POLL_SECONDS)
+
+
+def stands(now: Situation) -> bool:
+    """Tell whether what was confirmed is true: every live server proves it, or their absence is told."""
+    if not now.servers:
+        return now.journal.reason == Reason.SERVERS_ABSENT
+    return _proof(now.servers, _wanted(now)) is not None
 
 
 def _confirmed(now: Situation) -> Action:
     settled = _settle(now)
     if settled is not None:
         return settled
-    reports = [s.active for s in now.servers]
-    if reports and all(a is not None and a.state is ActiveState.FAILED for a in reports):
-        return _enter(Event.DISPROVED, reason=Reason.NOT_CONFIRMED, message="servers lost the model")
-    return Rest(REST_SECONDS)
+    if stands(now):
+        back = now.servers and now.journal.reason == Reason.SERVERS_ABSENT
+        proof = _proof(now.servers, _wanted(now)) if back else None
+        return Conclude(replace(proof, event=Event.PROVEN)) if proof else Rest(REST_SECONDS)
+    left = now.limits.astray_seconds - now.astray
+    if left > 0:
+        return Rest(min(left, REST_SECONDS))
+    return _disprove(now) if now.servers else _prove_again(now)
+
+
+def _disprove(now: Situation) -> Action:
+    """Name the first live server that does not prove the confirmed digest, and why."""
+    digest = _wanted(now)
+    server = next(s for s in now.servers if _proof((s,), digest) is None)
+    active = server.active
+    reason = (active.reason if active else None) or Reason.NOT_CONFIRMED
+    what = f"{active.state} {active.manifest_digest}: {active.message or reason}" if active else "no model"
+    return _enter(Event.DISPROVED, reason=reason, message=f"{server.server_id} has {what}")
+
+
+def _prove_again(now: Situation) -> Action:
+    slot = now.disk.slot_of(now.journal.wanted)
+    return RunTrial(slot) if slot else _failed(now, Reason.DISK_ERROR, "no server lives and the slot is gone")
 
 
 def _failed_state(now: Situation) -> Action:
@@ -320,14 +349,27 @@ def _proof(servers: tuple[ServerReport, ...], digest: str) -> Outcome | None:
     return Outcome(event=Event.OK, proven_by=newest.proven_by or "", proven_at=stamp)
 
 
+_NO_ANSWER: Final = (Reason.TRIAL_UNAVAILABLE, Reason.TRIAL_TIMEOUT)
+
+
 def judge_process(now: Situation, result: ProcessResult) -> Outcome:
-    """Return what the one-shot self-test means: a verdict on trial, the proof while swapping."""
-    swapping = now.journal.state is State.SWAPPING
+    """Return what the one-shot self-test means: a verdict on trial, the proof while no server lives."""
+    state = now.journal.state
+    if result.passed and state is State.TRIAL:
+        return Outcome(event=Event.OK)
     if result.passed:
-        return Outcome(event=Event.OK, proven_by=PROVEN_BY if swapping else "", proven_at=result.at)
-    if not swapping:
-        return failed(now.journal, result.reason, result.message)
-    return _back(now, result.reason, f"{result.reason}: {result.message}")
+        return Outcome(
+            event=Event.PROVEN if state is State.CONFIRMED else Event.OK,
+            reason=Reason.SERVERS_ABSENT,
+            message="no server lives on this node; a trial proved the model",
+            proven_by=PROVEN_BY_TRIAL,
+            proven_at=result.at,
+        )
+    if state is State.SWAPPING:
+        return _back(now, result.reason, f"{result.reason}: {result.message}")
+    if state is State.CONFIRMED and result.reason not in _NO_ANSWER:
+        return Outcome(event=Event.DISPROVED, reason=result.reason, message=result.message)
+    return failed(now.journal, result.reason, result.message)
 
 
 def _failed(now: Situation, reason: str, message: str) -> Conclude:

@@ -51,6 +51,8 @@ class Limits:
 
     trial_seconds: float = 120.0
     confirm_seconds: float = 60.0
+    astray_seconds: float = 30.0
+    """How long what was confirmed may be untrue: a server that starts anew is no news."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,6 +69,8 @@ class Situation:
     """Seconds since the state was entered, or since the agent began if that is later."""
 
     limits: Limits = Limits()
+    astray: float = 0.0
+    """Seconds for which ``plan.stands`` has been false."""
 
 
 @dataclass(frozen=True, slots=True)

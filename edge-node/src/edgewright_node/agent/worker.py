@@ -1,6 +1,7 @@
 """One deployment's worker: look, decide, do one step, write it down. Its order may change at any time."""
 
 import asyncio
+import dataclasses
 import logging
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -81,6 +82,7 @@ class Worker:
         self._progress = Progress()
         self._wake = asyncio.Event()
         self._entered = kit.monotonic()
+        self._stood = self._entered
         self._told = 0.0
         self._resumed = loaded is not None
 
@@ -150,7 +152,7 @@ class Worker:
             return None
         now = self.kit.now()
         reports = slots.read_server_reports(self.where).values()
-        return Situation(
+        seen = Situation(
             order=Order(will_of(entry), entry.manifest_digest, entry.served_name),
             journal=self.journal,
             disk=store.observe(self.where),
@@ -160,6 +162,9 @@ class Worker:
             elapsed=self.kit.monotonic() - self._entered,
             limits=self.kit.limits,
         )
+        if self.journal.state is not State.CONFIRMED or plan.stands(seen):
+            self._stood = self.kit.monotonic()
+        return dataclasses.replace(seen, astray=self.kit.monotonic() - self._stood)
 
     async def _perform(self, action: Action, now: Situation) -> Outcome | None:
         match action:
