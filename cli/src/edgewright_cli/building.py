@@ -11,7 +11,7 @@ from typing import Any
 
 from pydantic import ValidationError
 
-from edgewright_api.assembly import EVIDENCE_OUTPUTS, Assembly, assemble
+from edgewright_api.assembly import Assembly, assemble
 from edgewright_api.cachekeys import Walk, input_digests, pass_key, walk
 from edgewright_api.canonical import canonical_json
 from edgewright_api.decide import decide_target
@@ -19,6 +19,7 @@ from edgewright_api.errors import StalledError, TransientError
 from edgewright_api.manifest import CONFIG_FILE, GOLDEN_FILE, MODEL_FILE, REPORT_FILE
 from edgewright_api.modelrevision import ModelRevisionSpec
 from edgewright_api.plan import ACCEPTANCE, BuildPlan, Step
+from edgewright_api.readings import EVIDENCE_OUTPUTS
 from edgewright_api.reasons import Reason
 from edgewright_api.recipes import expand
 from edgewright_api.report import BuilderDescription, BuildReport, CacheRecord, Job, PassState, staging_name

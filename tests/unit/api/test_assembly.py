@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from edgewright_api.assembly import EVIDENCE_OUTPUTS, Assembly, EvidenceInvalid, assemble
+from edgewright_api.assembly import Assembly, assemble
 from edgewright_api.cachekeys import Walk, walk
 from edgewright_api.canonical import canonical_json, digest_bytes
 from edgewright_api.decide import decide_target
@@ -14,6 +14,7 @@ from edgewright_api.edgetarget import Isa
 from edgewright_api.manifest import ImageManifest
 from edgewright_api.modelrevision import ModelRevisionSpec
 from edgewright_api.plan import BuildPlan, Output, PassNode
+from edgewright_api.readings import EVIDENCE_OUTPUTS, EvidenceInvalid
 from edgewright_api.reasons import Reason
 from edgewright_api.recipes import expand
 from edgewright_api.report import CacheRecord, Failure, Machine
@@ -156,7 +157,11 @@ def test_one_candidates_failure_leaves_the_others() -> None:
 @pytest.mark.parametrize(
     ("node", "content"),
     [
-        ("float/X86Avx2/top1", b"\x04"),
+        ("float/X86Avx2/top1", b"\x04" * 600),
+        ("float/X86Avx2/top1", b""),
+        ("float/X86Avx2/top1", GOOD[1:]),
+        ("float/X86Avx2/check-safety", b"[" * 100_000),
+        ("float/X86Avx2/check-safety", b'{"a":' * 100_000),
         ("float/X86Avx2/check-safety", b"\xff"),
         ("float/X86Avx2/check-safety", b"[]"),
         ("float/X86Avx2/check-safety", b"{}"),

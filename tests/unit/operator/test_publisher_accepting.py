@@ -10,11 +10,11 @@ from hypothesis import strategies as st
 from edgewright_api.cachekeys import Walk, input_digests, pass_key, walk
 from edgewright_api.canonical import digest_bytes
 from edgewright_api.edgetarget import Isa
-from edgewright_api.plan import BuildPlan, PassNode, Step
+from edgewright_api.plan import BuildPlan, Output, PassNode, Step
 from edgewright_api.reasons import Reason
 from edgewright_api.recipes import expand
 from edgewright_api.report import BuildReport, CacheRecord, Failure, Machine, PassResult, PassState
-from edgewright_operator.accepting import ReportInvalidError, accept
+from edgewright_operator.accepting import MAX_BYTES, ReportInvalidError, accept
 from support.api_builders import builder, digest, revision_spec
 
 PLAN = expand(revision_spec(), builder())
@@ -147,6 +147,27 @@ def test_a_failure_of_the_world_is_never_remembered(fail: Failure) -> None:
     accepted = take(honest_report(failing=frozenset({"ingest"}), fail=fail))
     assert accepted.records == {}
     assert accepted.transient == {"ingest": fail}
+
+
+@pytest.mark.parametrize("kind", Output)
+def test_each_kind_of_output_has_its_own_limit(kind: Output) -> None:
+    records = {r.key: r for r in take(honest_report()).records.values()}
+    known = walk(PLAN, records.get)
+    for found, step in ((NOTHING, Step.TRANSFORM), (known, Step.EVALUATE)):
+        report = honest_report(found=found, step=step)
+        for at, result in enumerate(report.results):
+            if PLAN.node(result.id).output is kind:
+                with pytest.raises(ReportInvalidError, match="at most"):
+                    take(changed(report, at, size_bytes=MAX_BYTES[kind] + 1), found=found, step=step)
+
+
+def test_outcomes_that_leave_samples_out_are_refused() -> None:
+    records = {r.key: r for r in take(honest_report()).records.values()}
+    known = walk(PLAN, records.get)
+    report = honest_report(found=known, step=Step.EVALUATE)
+    at = next(i for i, r in enumerate(report.results) if PLAN.node(r.id).output is Output.OUTCOMES)
+    with pytest.raises(ReportInvalidError, match="samples"):
+        take(changed(report, at, size_bytes=2), found=known, step=Step.EVALUATE)
 
 
 def test_a_result_behind_a_failure_is_refused() -> None:

@@ -4,9 +4,8 @@ Pure, and the only code that does this: the publisher and the build by hand deci
 builder concluded itself is not looked at, only what it measured; how strong a figure is follows from the plan.
 """
 
-import json
-import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, Final, Protocol
 
@@ -23,7 +22,6 @@ from edgewright_api.gates import (
     Measured,
     PairedOutcomes,
     Safety,
-    latency_from_pairs,
 )
 from edgewright_api.manifest import (
     CONFIG,
@@ -42,21 +40,12 @@ from edgewright_api.manifest import (
 )
 from edgewright_api.modelrevision import ModelRevisionSpec, RevisionTarget
 from edgewright_api.plan import BuildPlan, Candidate, Output, PlanTarget
+from edgewright_api.readings import EvidenceInvalid, read_latency, read_outcomes, read_safety
 from edgewright_api.recipes import REDUCED_RANGE, GoldenLimits, golden_limits
 from edgewright_api.report import CacheRecord, Failure
 from edgewright_api.verdicts import TargetResult
 
-EVIDENCE_OUTPUTS: Final = frozenset({Output.OUTCOMES, Output.LATENCY, Output.SAFETY})
-"""What :func:`assemble` reads the bytes of; models and golden vectors are only named."""
-
-MIN_PAIRS: Final = 6
-"""The fewest pairs of timings that an interval can be made of."""
-
 ANNOTATION: Final = "dev.edgewright."
-
-
-class EvidenceInvalid(ValueError):  # noqa: N818 - what is wrong, not which error
-    """A pass gave bytes that are not what its kind of output is, or that contradict each other."""
 
 
 class Decide(Protocol):
@@ -117,15 +106,16 @@ def assemble(
         spec: What was asked for.
         plan: The plan that ``spec`` expanded to.
         walk: The results; every node is known or blocked.
-        evidence: Digest → bytes of every known output of a kind in ``EVIDENCE_OUTPUTS``, verified.
+        evidence: Digest → bytes of every known output of a kind in ``readings.EVIDENCE_OUTPUTS``, verified.
         decide: The decision function.
 
     Raises:
-        EvidenceInvalid: a pass gave something that can't be read as its kind of output.
+        EvidenceInvalid: a pass gave something that can't be read as its kind of output, or contradicts another.
         ValueError: ``walk`` is not finished.
     """
     if walk.missing:
         raise ValueError(f"the build is not finished: {', '.join(walk.missing[:5])}")
+    require_equal_samples(plan, walk.known)
     asked = {target.name: target for target in spec.targets}
     limits = golden_limits(spec)
     results, packages = [], []
@@ -146,6 +136,32 @@ def assemble(
             )
         results.append(result)
     return Assembly(tuple(results), tuple(packages), _index(plan, packages))
+
+
+def require_equal_samples(plan: BuildPlan, records: Mapping[str, CacheRecord]) -> None:
+    """Return when all paired outcomes are of equally many samples, as they are of the same data.
+
+    Raises:
+        EvidenceInvalid: some left samples out.
+    """
+    counts = {
+        node.id: record.size_bytes  # one byte a sample
+        for node in plan.nodes
+        if node.output is Output.OUTCOMES
+        and (record := records.get(node.id)) is not None
+        and record.output is not None
+    }
+    if len(set(counts.values())) > 1:
+        least, most = min(counts, key=counts.__getitem__), max(counts, key=counts.__getitem__)
+        raise EvidenceInvalid(f"{least} is of {counts[least]} samples and {most} of {counts[most]}")
+
+
+@contextmanager
+def _about(node_id: str) -> Iterator[None]:
+    try:
+        yield
+    except EvidenceInvalid as error:
+        raise EvidenceInvalid(f"{node_id}: {error}") from error
 
 
 def _ask(spec: ModelRevisionSpec, target: RevisionTarget, candidates: int) -> Ask:
@@ -224,46 +240,19 @@ class _Facts:
             raise ValueError(f"{node_id} has no output")
         return self.bytes_of[record.output]
 
-    def _json(self, node_id: str) -> dict[str, Any]:
-        try:
-            document = json.loads(self._read(node_id))
-        except ValueError as error:
-            raise EvidenceInvalid(f"{node_id} is not JSON: {error}") from error
-        if not isinstance(document, dict):
-            raise EvidenceInvalid(f"{node_id} is not a JSON object")
-        return document
-
     def _outcomes(self, node_id: str) -> PairedOutcomes:
-        try:
-            return PairedOutcomes.from_bytes(self._read(node_id))
-        except ValueError as error:
-            raise EvidenceInvalid(f"{node_id}: {error}") from error
+        with _about(node_id):
+            return read_outcomes(self._read(node_id))
 
     def _latency(self, node_id: str, level: Evidence) -> LatencyMeasurement:
-        document = self._json(node_id)
-        try:
-            # Nanoseconds in the file, microseconds in the gate.
-            pairs = [(float(a) / 1e3, float(b) / 1e3) for a, b in document["pairs"]]
-            p50, p90 = (float(document["artifact"][name]) / 1e3 for name in ("p50", "p90"))
-            figures = [p50, p90, *(figure for pair in pairs for figure in pair)]
-            # Too few or absurd timings must not pass for "could not be measured", which is let through.
-            if len(pairs) < MIN_PAIRS or not all(0 < figure < math.inf for figure in figures):
-                raise ValueError(f"{len(pairs)} pairs, or figures that are no times")
-            machine = self.known[node_id].machine.cpu_model
-            return latency_from_pairs(pairs, p50, p90, evidence=level, machine=machine)
-        except (KeyError, TypeError, ValueError, OverflowError) as error:
-            raise EvidenceInvalid(f"{node_id} is no latency measurement: {error!r}") from error
+        machine = self.known[node_id].machine.cpu_model
+        with _about(node_id):
+            return read_latency(self._read(node_id), evidence=level, machine=machine)
 
     def _safety(self, node_id: str) -> Safety:
-        document = self._json(node_id)
-        found = [document.get(name) for name in ("saturationPossible", "constant")]
-        not_finite = document.get("notFinite")
-        if not all(isinstance(each, bool) for each in found) or not isinstance(not_finite, int):
-            raise EvidenceInvalid(f"{node_id} is no safety check")
-        possible, constant = found
         # Sums of two products overflow int16 on the older level only; the newer one adds in 32 bits.
-        saturates = possible is True and self.isa in REDUCED_RANGE
-        return Safety(saturates=saturates, nan=not_finite != 0, constant_output=constant is True)
+        with _about(node_id):
+            return read_safety(self._read(node_id), can_saturate=self.isa in REDUCED_RANGE)
 
     def _pack(
         self,

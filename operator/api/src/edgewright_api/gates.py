@@ -39,11 +39,9 @@ class PairedOutcomes:
         Raises:
             ValueError: a byte has another bit set.
         """
-        counts = [0, 0, 0, 0]
-        for byte in outcomes:
-            if byte > 3:
-                raise ValueError(f"an outcome has two bits, not {byte:#x}")
-            counts[byte] += 1
+        counts = [outcomes.count(byte) for byte in range(4)]
+        if sum(counts) != len(outcomes):
+            raise ValueError(f"an outcome has two bits, not {max(outcomes):#x}")
         return PairedOutcomes(
             samples=len(outcomes),
             baseline_right=counts[1] + counts[3],

@@ -9,14 +9,26 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Final
 
+from edgewright_api.assembly import require_equal_samples
 from edgewright_api.cachekeys import Walk, input_digests, pass_key
 from edgewright_api.canonical import canonical_json
 from edgewright_api.errors import StalledError
-from edgewright_api.plan import BuildPlan, PassNode, Step
+from edgewright_api.plan import BuildPlan, Output, PassNode, Step
+from edgewright_api.readings import EvidenceInvalid
 from edgewright_api.reasons import Reason
 from edgewright_api.report import BuildReport, CacheRecord, Failure, PassResult, PassState
 
-MAX_OUTPUT_BYTES: Final = 4 << 30
+MAX_BYTES: Final[Mapping[Output, int]] = {
+    Output.SAFETY: 64 << 10,
+    Output.LATENCY: 1 << 20,
+    Output.OUTCOMES: 16 << 20,
+    Output.RANGES: 16 << 20,
+    Output.GOLDEN: 256 << 20,
+    Output.PREDICTIONS: 1 << 30,
+    Output.MODEL: 4 << 30,
+}
+"""How much a pass may give: far more than a sound one does, and little of what is held in memory."""
+
 _MAX_FACTS_BYTES: Final = 64 * 1024
 _OF_THE_WORLD: Final = frozenset(
     {
@@ -90,6 +102,10 @@ def accept(report: BuildReport, plan: BuildPlan, walk: Walk, *, uid: str, step: 
             machine=report.machine,
             failure=result.failure,
         )
+    try:
+        require_equal_samples(plan, {**walk.known, **records})
+    except EvidenceInvalid as error:
+        raise ReportInvalidError(str(error)) from error
     return Accepted(records, transient)
 
 
@@ -120,8 +136,10 @@ def _require_sound(node: PassNode, result: PassResult, key: str) -> None:
         raise ReportInvalidError(f"{node.id} is {result.state}, which does not fit its output and failure")
     if result.key != key:
         raise ReportInvalidError(f"{node.id} was run with other inputs or options than the plan's")
-    if not 0 <= result.size_bytes <= MAX_OUTPUT_BYTES:
-        raise ReportInvalidError(f"{node.id} claims an output of {result.size_bytes} bytes")
+    if not 0 <= result.size_bytes <= MAX_BYTES[node.output]:
+        raise ReportInvalidError(
+            f"{node.id} claims an output of {result.size_bytes} bytes, at most {MAX_BYTES[node.output]} are taken"
+        )
     if not 0 <= result.seconds < 1e7:  # NaN and infinity fail this, too
         raise ReportInvalidError(f"{node.id} claims to have taken {result.seconds} seconds")
     try:

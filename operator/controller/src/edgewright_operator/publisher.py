@@ -14,19 +14,13 @@ from typing import Final
 
 from pydantic import ValidationError
 
-from edgewright_api.assembly import (
-    EVIDENCE_OUTPUTS,
-    Assembly,
-    Decide,
-    EvidenceInvalid,
-    Package,
-    assemble,
-)
+from edgewright_api.assembly import Assembly, Decide, Package, assemble
 from edgewright_api.cachekeys import Walk
 from edgewright_api.canonical import canonical_json, digest_bytes
 from edgewright_api.decide import decide_target
 from edgewright_api.modelrevision import ModelRevisionSpec
-from edgewright_api.plan import BuildPlan, Step
+from edgewright_api.plan import BuildPlan, PassNode, Step
+from edgewright_api.readings import EVIDENCE_OUTPUTS, EvidenceInvalid, require_readable
 from edgewright_api.report import BuildReport, CacheRecord, staging_name
 from edgewright_operator.accepting import Accepted, ReportInvalidError, accept
 from edgewright_operator.store import (
@@ -71,6 +65,7 @@ class Publisher:
                 if record.output is not None:
                     files[node_id] = Path(directory) / str(number)
                     await self._fetch(step_file(uid, step, node_id), record, files[node_id])
+                    _require_readable(plan.node(node_id), files[node_id])
             for node_id, record in accepted.records.items():
                 if record.output is not None:
                     # From the file that was hashed: a copy within the store could see bytes changed since.
@@ -154,3 +149,13 @@ class Publisher:
             if await self.store.head(blob_key(digest)) is None:
                 raise StoreUnavailableError(f"the object store has lost {digest}")
         await self.store.put(manifest_key(package.digest), package.manifest)
+
+
+def _require_readable(node: PassNode, path: Path) -> None:
+    """Read evidence before it is remembered: a record of what can't be read would stop the build for ever."""
+    if node.output not in EVIDENCE_OUTPUTS:
+        return
+    try:
+        require_readable(node.output, path.read_bytes())
+    except EvidenceInvalid as error:
+        raise ReportInvalidError(f"{node.id}: {error}") from error
