@@ -65,7 +65,7 @@ def _step(path: Path, step: Step, machine: Machine) -> int:
 
 
 def _refuse(error: EdgewrightError, code: int) -> int:
-    _print({"event": "refused", "reason": str(error.reason), "message": str(error)})
+    _print({"event": "refused", "reason": str(error.reason), "message": error.what, "remedy": error.remedy})
     print(f"{error.reason}: {error}", file=sys.stderr)
     return code
 

@@ -15,7 +15,7 @@ from pydantic import ValidationError
 
 from edgewright_api.cachekeys import Walk, walk
 from edgewright_api.edgemodel import BuildProgress, Interface
-from edgewright_api.errors import TransientError
+from edgewright_api.errors import EdgewrightError, TransientError
 from edgewright_api.modelrevision import ModelRevisionSpec
 from edgewright_api.plan import ACCEPTANCE, BuildPlan, Step
 from edgewright_api.recipes import expand
@@ -49,15 +49,21 @@ class Builder:
         """Build and publish a revision.
 
         Raises:
-            TransientError: BuilderFailed, StoreUnavailable, or the reason of a pass that may not fail again.
-            StalledError: BuilderReportInvalid.
+            TransientError: BuilderFailed, StoreUnavailable, ToolchainMismatch, or the reason of a pass that may not
+                fail again.
+            StalledError: BuilderReportInvalid, or what the builder refuses for good.
         """
         plan = expand(spec, await self._describe())
         found = await known(self.store, plan)
         cached = len(found.known)
         progress = _Progress(plan, cached, report)
         for step in _STEPS:
-            found = await self._step(plan, found, step, progress)
+            try:
+                found = await self._step(plan, found, step, progress)
+            except EdgewrightError:
+                # The builder may be another one by now, and refuses plans that were made for the one before.
+                self._description = None
+                raise
         if found.missing:
             raise StoreUnavailableError(f"the object store has lost what was published of {found.missing[0]}")
         assembly = await self.publisher.publish(namespace, revision, spec, plan, found)
