@@ -179,7 +179,7 @@ async def test_the_power_may_go_while_removing(tmp_path: Path, at: int) -> None:
             worker.order(gone)
             running = asyncio.create_task(_contain(worker.run))
             async with asyncio.timeout(10):
-                while not running.done() and worker.journal.state is not State.REMOVED:  # noqa: ASYNC110
+                while not running.done() and worker.journal.state is not State.REMOVED:
                     await asyncio.sleep(0.002)
             running.cancel()
             with suppress(asyncio.CancelledError):

@@ -215,7 +215,7 @@ async def test_a_wrong_token_is_said_and_tried_again(place: Place) -> None:
     place.simulator.token = "rotated"
 
     async def rotate() -> None:
-        while not job.notes:  # noqa: ASYNC110 - the job is no task
+        while not job.notes:
             await asyncio.sleep(0.001)
         place.simulator.token = "node-token"
 

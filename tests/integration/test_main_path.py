@@ -15,8 +15,6 @@ from edgewright_lab.nodes import NodeHandle
 from support.model_builders import conv_model, digits, fitted_weights, write_data_set
 
 NAMESPACE = "main-path"
-KINDS = "edgemodels,modelrevisions,edgedeployments,edgetargets,edgenodes,nodeassignments"
-REST_SECONDS = 60.0
 SETTLE_SECONDS = 3.0
 
 
@@ -134,36 +132,6 @@ def test_a_new_version_replaces_the_old_and_goes_back(world: Lab) -> None:
     assert all(before[name] != after[name] for name in world.nodes)
     apply(world, deployment("1.0.0"))
     assert confirmed(world, "1.0.0") == before
-
-
-def objects(lab: Lab) -> list[dict[str, Any]]:
-    listed = json.loads(lab.kubectl("get", KINDS, "--all-namespaces", "-o", "json", "--show-managed-fields"))
-    found: list[dict[str, Any]] = listed["items"]
-    return found
-
-
-def test_no_object_carries_a_finalizer_or_a_mark_of_kopf(world: Lab) -> None:
-    seen = objects(world)
-    assert {o["kind"] for o in seen} >= {"EdgeModel", "ModelRevision", "EdgeDeployment", "NodeAssignment"}
-    assert not [o["metadata"]["name"] for o in seen if o["metadata"].get("finalizers")]
-    marks = [(o["metadata"].get("annotations", {}), o["metadata"]["managedFields"]) for o in seen]
-    assert "kopf" not in json.dumps(marks).lower()
-
-
-@pytest.mark.slow
-def test_nothing_is_written_at_rest(world: Lab) -> None:
-    confirmed(world, "1.0.0")
-    before: dict[tuple[str, str], str] = {}
-    # What follows the last confirmation, such as the slower heartbeat, is work, not rest.
-    while before != (before := versions(world)):
-        time.sleep(SETTLE_SECONDS)
-    time.sleep(REST_SECONDS)
-    assert versions(world) == before
-
-
-def versions(lab: Lab) -> dict[tuple[str, str], str]:
-    """Return the resource version of every object of our kinds."""
-    return {(o["kind"], o["metadata"]["name"]): o["metadata"]["resourceVersion"] for o in objects(lab)}
 
 
 def test_a_restarted_server_serves_again_without_agent_and_operator(world: Lab) -> None:
