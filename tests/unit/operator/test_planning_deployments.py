@@ -2,13 +2,15 @@
 
 from collections.abc import Sequence
 from datetime import timedelta
+from itertools import permutations
 from typing import Any
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from edgewright_api.conditions import ConditionType, find
+from edgewright_api.conditions import Condition, ConditionType, find
+from edgewright_api.modelrevision import ModelRevision
 from edgewright_operator.planning.deployments import DeploymentPlan, DeploymentSeen, plan
 from edgewright_operator.planning.matching import Fit, Variant
 from edgewright_operator.planning.rollout import Member, NodeView, choose_nodes
@@ -216,6 +218,26 @@ def test_nodes_are_left_alone_while_there_is_nothing_to_run(
     found = find(got.status.conditions, ConditionType.STALLED)
     assert found is not None
     assert (found.reason, found.status.value) == (reason, stalled)
+
+
+def test_the_newest_refusal_is_told_whatever_order_they_come_in() -> None:
+    early = revision(created="2026-11-25T10:00:00Z", ready=False, reason="ModelInvalid")
+    late = revision(
+        edge_model(objectives=["Size"]), created="2026-11-25T11:00:00Z", ready=False, reason="Underpowered"
+    )
+    early, late = (
+        r.model_copy(update={"status": r.status.model_copy(update={"conditions": tuple(said_why(r))})})
+        for r in (early, late)
+    )
+    for order in permutations((early, late)):
+        got = find(decide(seen(view(), revisions=order)).status.conditions, ConditionType.STALLED)
+        assert got is not None
+        assert "Underpowered" in got.message
+
+
+def said_why(refused: ModelRevision) -> list[Condition]:
+    """Return its conditions with their reason as their message."""
+    return [c.model_copy(update={"message": c.reason}) for c in refused.status.conditions]
 
 
 def test_deciding_again_about_what_was_told_tells_the_same() -> None:

@@ -24,7 +24,7 @@ from edgewright_operator.planning.nodes import REMOVE, RUN, Wish
 from edgewright_operator.planning.objects import DeploymentRef, Entry
 from edgewright_operator.planning.progress import count, problems, summarize
 from edgewright_operator.planning.references import missing
-from edgewright_operator.planning.revisions import is_settled, newest_ready
+from edgewright_operator.planning.revisions import age, is_settled, newest_ready
 from edgewright_operator.planning.rollout import Member, NodeView, choose_nodes
 
 
@@ -108,7 +108,7 @@ def _choose(seen: DeploymentSeen, now: datetime, deadline: timedelta) -> ModelRe
         return DeploymentPlan(None, _status(seen, grace.summary, now), grace.requeue_after)
     summary = working(Reason.REVISION_NOT_READY, f"{what} is not built yet")
     if all(is_settled(r) for r in named):
-        cause = find(named[-1].status.conditions, ConditionType.READY)
+        cause = find(max(named, key=age).status.conditions, ConditionType.READY)
         summary = stalled(
             Reason.REVISION_NOT_READY,
             f"{what} was refused: {cause.message if cause else 'see its conditions'}",

@@ -78,7 +78,7 @@ def revision_name(spec: ModelRevisionSpec) -> str:
 
 def content_conflict(spec: ModelRevisionSpec, known: Iterable[ModelRevision]) -> ModelRevision | None:
     """Return the oldest revision that gave this version other content: another source or interface."""
-    for revision in sorted(known, key=_age):
+    for revision in sorted(known, key=age):
         if revision.spec.version != spec.version:
             continue
         interface = revision.spec.interface or revision.status.interface
@@ -148,10 +148,11 @@ def newest_ready(
     for revision in ready:
         if revision.metadata.name == preferred:
             return revision
-    return max(ready, key=_age, default=None)
+    return max(ready, key=age, default=None)
 
 
-def _age(revision: ModelRevision) -> tuple[str, str]:
+def age(revision: ModelRevision) -> tuple[str, str]:
+    """Order revisions, the oldest first."""
     return (revision.metadata.creation_timestamp or "", revision.metadata.name)
 
 
