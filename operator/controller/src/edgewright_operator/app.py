@@ -160,11 +160,12 @@ class Operator:
     async def _gateway(self, api: ApiClient, store: ObjectStore, cache: Cache, metrics: Metrics) -> None:
         """Serve artifacts to nodes, and keep the certificates."""
         settings = self.settings
+        loop = asyncio.get_running_loop()
         counted = GatewayMetrics(metrics.registry)
         tokens = TokenCache(
             reviewer(api),
             frozenset({f"system:serviceaccount:{settings.namespace}:{NODE_ACCOUNT}"}),
-            asyncio.get_running_loop().time,
+            loop.time,
             lambda source: counted.reviews.labels(source).inc(),
         )
         gateway = server.Gateway(
@@ -173,14 +174,15 @@ class Operator:
             artifacts=Artifacts(store, lambda node: _assigned(cache, node)),
             book=TicketBook(Limits()),
             metrics=counted,
-            clock=lambda: self.now().timestamp(),
+            clock=loop.time,
+            now=self.now,
             url=settings.gateway_url,
             mode=server.Mode(settings.gateway_mode),
         )
         host = urlsplit(settings.gateway_url).hostname or ""
         certificates = keeper.Keeper(api=api, namespace=settings.namespace, hosts=[host], now=self.now)
         async with serving(gateway, certificates, *host_port(settings.gateway_bind)):
-            await asyncio.get_running_loop().create_future()
+            await loop.create_future()
 
 
 def _store_settings(settings: Settings) -> StoreSettings:

@@ -4,7 +4,7 @@ import asyncio
 import secrets
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
+from datetime import datetime, timedelta
 from enum import StrEnum
 from typing import Final
 
@@ -17,6 +17,7 @@ from edgewright_operator.gateway.metrics import GatewayMetrics
 from edgewright_operator.gateway.ranges import Span, Unsatisfiable, requested
 from edgewright_operator.gateway.tickets import Busy, Ticket, TicketBook
 from edgewright_operator.gateway.tokens import InvalidTokenError, NotANodeError, TokenCache
+from edgewright_operator.planning.clock import stamp
 from edgewright_operator.store import ObjectNotFoundError, ObjectStore
 
 _LARGEST_BODY: Final = 4096
@@ -39,7 +40,7 @@ class _Wanted(msgspec.Struct):
 
 @dataclass(slots=True, kw_only=True)
 class Gateway:
-    """Answers nodes. ``clock`` returns Unix seconds; it counts tickets and writes ``expiresAt``."""
+    """Answers nodes. ``clock`` returns monotonic seconds and counts tickets; ``now`` only writes ``expiresAt``."""
 
     store: ObjectStore
     tokens: TokenCache
@@ -47,6 +48,7 @@ class Gateway:
     book: TicketBook
     metrics: GatewayMetrics
     clock: Callable[[], float]
+    now: Callable[[], datetime]
     url: str
     """How nodes reach this gateway, e.g. ``https://edgewright-gateway.edgewright-system.svc:8443``."""
     mode: Mode = Mode.PROXY
@@ -88,7 +90,7 @@ class Gateway:
                 "ticket": answer.id,
                 "url": self._url(answer, now),
                 "size": answer.content.size,
-                "expiresAt": datetime.fromtimestamp(answer.expires_at, UTC).isoformat(),
+                "expiresAt": stamp(self.now() + timedelta(seconds=answer.expires_at - now)),
             }
         )
 
