@@ -11,6 +11,7 @@ import pytest
 import yaml
 
 from edgewright_api.canonical import digest_bytes
+from edgewright_api.errors import EdgewrightError, StalledError, TransientError
 from edgewright_api.plan import ACCEPTANCE, CALIBRATION, BuildPlan, Step
 from edgewright_api.recipes import expand
 from edgewright_api.report import Job
@@ -211,6 +212,60 @@ def test_the_transform_step_is_not_handed_the_acceptance_data(work: Path, tmp_pa
     build(resolve(asked, files), files, Cache(tmp_path / "own"), scratch, lambda _: None)
     job = Job.model_validate_json((scratch / "job-transform.json").read_bytes())
     assert plan.contents[ACCEPTANCE] not in job.reads
+
+
+def failing_builder(work: Path, script: str) -> list[str]:
+    """Return a builder that describes itself well and runs ``script`` as every step."""
+    path = work / "builder.py"
+    path.write_text(
+        "import os, sys\n"
+        "if sys.argv[1] == 'describe':\n"
+        f"    os.execv({sys.executable!r}, [{sys.executable!r}, '-m', 'edgewright_build', 'describe'])\n"
+        f"{script}\n"
+    )
+    return [sys.executable, str(path)]
+
+
+@pytest.mark.parametrize(
+    ("script", "kind", "words"),
+    [
+        pytest.param(
+            "for i in range(30_000): print(f'line {i} of its complaint', file=sys.stderr)\nos.abort()",
+            TransientError,
+            ["ended with status -6", "line 29980 of", "line 29999 of"],
+            id="crash",
+        ),
+        pytest.param("sys.exit(1)", TransientError, ["status 1", "without a word"], id="silent"),
+        pytest.param(
+            """print('{"event": "refused", "reason": "ToolchainMismatch", "message": "old"}'); sys.exit(1)""",
+            StalledError,
+            ["old"],
+            id="refused",
+        ),
+        pytest.param(
+            """print('{"event": "refused", "reason": "StoreUnavailable", "message": "gone"}'); sys.exit(3)""",
+            TransientError,
+            ["gone"],
+            id="refused-for-now",
+        ),
+    ],
+)
+def test_a_failed_step_shows_its_last_words_and_stalls_only_when_it_refused(
+    work: Path, tmp_path: Path, script: str, kind: type[EdgewrightError], words: list[str]
+) -> None:
+    asked = read(model_file(work), {})
+    files = gather(asked.places, tmp_path)
+    with pytest.raises(kind) as caught:
+        build(
+            resolve(asked, files),
+            files,
+            Cache(tmp_path / "cache"),
+            tmp_path,
+            lambda event: None,
+            failing_builder(work, script),
+        )
+    assert all(each in str(caught.value) for each in words), str(caught.value)
+    assert "line 29979 of" not in str(caught.value)
 
 
 def test_wrong_usage_is_told_apart(work: Path, known: Path) -> None:

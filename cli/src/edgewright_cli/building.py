@@ -3,11 +3,13 @@
 import json
 import subprocess
 import sys
-from collections.abc import Callable, Mapping, Sequence
+from collections import deque
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Any
+from threading import Thread
+from typing import Any, Final
 
 from pydantic import ValidationError
 
@@ -26,6 +28,9 @@ from edgewright_api.report import BuilderDescription, BuildReport, CacheRecord, 
 from edgewright_cli.cache import Cache
 
 REPORT = "report"
+_LAST_LINES: Final = 20
+_STALLED: Final = 1
+"""How a step ends that refused for good."""
 Events = Callable[[Mapping[str, Any]], None]
 
 
@@ -142,20 +147,31 @@ def _run_step(builder: Sequence[str], job: Job, scratch: Path, events: Events) -
     path = scratch / f"job-{job.step.value.lower()}.json"
     path.write_bytes(canonical_json(job.to_wire()))
     refusal: dict[str, Any] = {}
+    words: deque[str] = deque(maxlen=_LAST_LINES)
     with subprocess.Popen(
         [*builder, job.step.value.lower(), "--job", str(path)],
         stdout=subprocess.PIPE,
-        stderr=subprocess.DEVNULL,
+        stderr=subprocess.PIPE,
         text=True,
+        errors="replace",
     ) as process:
         assert process.stdout is not None
+        assert process.stderr is not None
+        # In a thread of its own, so that a step that prints much to one of the two is never held up.
+        listening = Thread(target=words.extend, args=(process.stderr,))
+        listening.start()
         for line in process.stdout:
             event = _event(line)
             if event.get("event") == "refused":
                 refusal = event
             events(event)
+        listening.join()
     if process.returncode != 0:
-        raise _refused(job.step, process.returncode, refusal)
+        raise (
+            _refused(job.step, process.returncode, refusal)
+            if refusal
+            else _broke(job.step, process.returncode, words)
+        )
     try:
         return BuildReport.model_validate_json(_report_path(scratch, job.step).read_bytes())
     except (OSError, ValidationError) as error:
@@ -177,11 +193,17 @@ def _event(line: str) -> dict[str, Any]:
 def _refused(step: Step, code: int, refusal: Mapping[str, Any]) -> StalledError | TransientError:
     known = {r.value: r for r in Reason}
     reason = known.get(str(refusal.get("reason")), Reason.BUILDER_FAILED)
-    kind = TransientError if code not in (1, 2) else StalledError
-    return kind(
-        reason,
-        str(refusal.get("message", f"step {step} ended with status {code}")),
-        remedy="See the messages above",
+    kind = StalledError if code == _STALLED else TransientError
+    return kind(reason, str(refusal.get("message", f"step {step} refused")), remedy="See the messages above")
+
+
+def _broke(step: Step, code: int, words: Iterable[str]) -> TransientError:
+    """Return the error of a step that ended without saying why; that is never a reason to change the spec."""
+    last = "".join(f"\n  {line.rstrip()}" for line in words) or " without a word"
+    return TransientError(
+        Reason.BUILDER_FAILED,
+        f"step {step} ended with status {code}:{last}\n",
+        remedy="Run the command again",
     )
 
 
