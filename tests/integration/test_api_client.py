@@ -109,9 +109,7 @@ async def test_an_assignment_is_written_only_as_of_the_version_it_was_composed_f
     async with ApiClient(connection) as api:
         cache = Cache(lambda *_: None)
         do = Executor(api, cache, Metrics(CollectorRegistry(), version="test"))
-        node = json.loads(await api.request("GET", RESOURCES[Kind.NODE].path("", "composed")))["metadata"][
-            "uid"
-        ]
+        node = meta(control_plane, "edgenode", "composed")["uid"]
         await do.run(Assign("composed", node, AssignmentSpec(term=3, serial=1), None))
         first = cache.assignments.get("", "composed")
         assert first is not None
