@@ -12,6 +12,8 @@ from msgspec.structs import replace
 
 from edgewright_node.agent.blame import VERDICTS, failed, retry_pause
 from edgewright_node.agent.journal import Outcome
+from edgewright_node.agent.orders import enter, take_up
+from edgewright_node.agent.proofs import proof_of, stray
 from edgewright_node.agent.situation import (
     Action,
     Conclude,
@@ -31,7 +33,6 @@ from edgewright_node.agent.situation import (
 from edgewright_node.reasons import Reason
 from edgewright_node.slots import (
     ActiveState,
-    ServerReport,
     SlotName,
     SlotRef,
     TrialState,
@@ -61,45 +62,7 @@ RELEASE_SECONDS: Final = 60.0
 
 def decide(now: Situation) -> Action:
     """Choose the next action; new orders first, then the step of the state in hand."""
-    return _take_up(now) or _STEPS[now.journal.state](now)
-
-
-def _enter(event: Event, wanted: str | None = None, reason: str = "", message: str = "") -> Conclude:
-    return Conclude(Outcome(event=event, wanted=wanted, reason=reason, message=message))
-
-
-# New orders
-
-_HELD_FROM: Final = (State.FETCHING, State.VERIFYING, State.TRIAL, State.REMOVING)
-_ENDS_FIRST: Final = (State.RECALLING, State.RETURNING)
-
-
-def _take_up(now: Situation) -> Action | None:
-    """Return the action that a changed order asks for, or None where the work in hand stands."""
-    order, state = now.order, now.journal.state
-    if order.will is Will.REMOVE:
-        gone = state in (State.REMOVING, State.REMOVED)
-        return None if gone else _enter(Event.REMOVE, reason=Reason.REMOVING)
-    if order.will is Will.HOLD:
-        return _enter(Event.HELD, reason=Reason.HELD) if state in _HELD_FROM else None
-    settled = state in (State.IDLE, State.REMOVING, State.REMOVED)
-    if order.digest == now.journal.wanted and not settled:
-        return None
-    return _assign(now)
-
-
-def _assign(now: Situation) -> Action | None:
-    digest, state = now.order.digest, now.journal.state
-    slot = now.disk.slot_of(digest)
-    known = slot is not None and (digest in now.journal.proven or slot == now.disk.active)
-    if state in _ENDS_FIRST or (state is State.SWAPPING and not known):
-        return None
-    verdict = now.journal.poisoned.get(digest)
-    if verdict is not None and state is not State.SWAPPING:
-        return _enter(Event.REFUSED, digest, verdict.reason, f"failed on this node before: {verdict.message}")
-    if known:
-        return _enter(Event.RECALLED, digest)
-    return _enter(Event.ASSIGNED, digest)
+    return take_up(now) or _STEPS[now.journal.state](now)
 
 
 # The step of each state
@@ -157,7 +120,7 @@ def _judge_trial(now: Situation, attempt: str) -> Action:
         if answer is not None and answer.state is TrialState.FAILED:
             return _failed(now, answer.reason or Reason.TRIAL_CRASHED, answer.message or "")
     if all(answer is not None and answer.state is TrialState.PASSED for answer in answers):
-        return _enter(Event.OK)
+        return enter(Event.OK)
     if now.elapsed > now.limits.trial_seconds:
         slow = [s.server_id for s, a in zip(now.servers, answers, strict=True) if _unfinished(a)]
         seconds = f"{now.limits.trial_seconds:g} s"
@@ -187,7 +150,7 @@ def _swapping(now: Situation) -> Action:
         return switch
     if not now.servers:
         return RunTrial(slot) if now.elapsed >= GRACE_SECONDS else Rest(POLL_SECONDS)
-    proof = _proof(now.servers, digest)
+    proof = proof_of(now.servers, digest)
     if proof is not None:
         return Conclude(proof)
     for server in now.servers:
@@ -222,22 +185,22 @@ def _returning(now: Situation) -> Action:
     kept = _kept(now)
     slot = now.disk.slot_of(kept)
     if kept is None or slot is None:
-        return _enter(Event.FAILED)  # the only model is never taken away
+        return enter(Event.FAILED)  # the only model is never taken away
     switch = _switch(now, slot, kept)
     if switch is not None:
         return switch
-    proof = _proof(now.servers, kept) or (None if now.servers else Outcome(event=Event.OK))
+    proof = proof_of(now.servers, kept) or (None if now.servers else Outcome(event=Event.OK))
     if proof is not None:
         return Conclude(replace(proof, running=kept))
     late = now.elapsed > now.limits.confirm_seconds
-    return _enter(Event.FAILED) if late else Rest(POLL_SECONDS)
+    return enter(Event.FAILED) if late else Rest(POLL_SECONDS)
 
 
 def stands(now: Situation) -> bool:
     """Tell whether what was confirmed is true: every live server proves it, or their absence is told."""
     if not now.servers:
         return now.journal.reason == Reason.SERVERS_ABSENT
-    return _proof(now.servers, _wanted(now)) is not None
+    return proof_of(now.servers, _wanted(now)) is not None
 
 
 def _confirmed(now: Situation) -> Action:
@@ -246,22 +209,15 @@ def _confirmed(now: Situation) -> Action:
         return settled
     if stands(now):
         back = now.servers and now.journal.reason == Reason.SERVERS_ABSENT
-        proof = _proof(now.servers, _wanted(now)) if back else None
+        proof = proof_of(now.servers, _wanted(now)) if back else None
         return Conclude(replace(proof, event=Event.PROVEN)) if proof else Rest(REST_SECONDS)
     left = now.limits.astray_seconds - now.astray
     if left > 0:
         return Rest(min(left, REST_SECONDS))
-    return _disprove(now) if now.servers else _prove_again(now)
-
-
-def _disprove(now: Situation) -> Action:
-    """Name the first live server that does not prove the confirmed digest, and why."""
-    digest = _wanted(now)
-    server = next(s for s in now.servers if _proof((s,), digest) is None)
-    active = server.active
-    reason = (active.reason if active else None) or Reason.NOT_CONFIRMED
-    what = f"{active.state} {active.manifest_digest}: {active.message or reason}" if active else "no model"
-    return _enter(Event.DISPROVED, reason=reason, message=f"{server.server_id} has {what}")
+    if not now.servers:
+        return _prove_again(now)
+    reason, message = stray(now.servers, _wanted(now))
+    return enter(Event.DISPROVED, reason=reason, message=message)
 
 
 def _prove_again(now: Situation) -> Action:
@@ -276,18 +232,18 @@ def _failed_state(now: Situation) -> Action:
     digest = now.journal.wanted
     active = now.disk.complete.get(now.disk.active) if now.disk.active else None
     if digest is not None and active == digest and now.servers:
-        proof = _proof(now.servers, digest)
+        proof = proof_of(now.servers, digest)
         if proof is not None:
             return Conclude(Outcome(event=Event.PROVEN, proven_by=proof.proven_by, proven_at=proof.proven_at))
     if now.order.will is Will.RUN and now.journal.retry:
         left = retry_pause(now.journal.failures) - now.elapsed
-        return _enter(Event.ASSIGNED, digest) if left <= 0 else Rest(min(left, REST_SECONDS))
+        return enter(Event.ASSIGNED, digest) if left <= 0 else Rest(min(left, REST_SECONDS))
     return Rest(REST_SECONDS)
 
 
 def _removing(now: Situation) -> Action:
     if not now.disk.present:
-        return _enter(Event.OK)
+        return enter(Event.OK)
     if now.disk.want is None or now.disk.want.state is not WantState.REMOVE:
         return WriteWant(Want(served_name=now.order.served_name, state=WantState.REMOVE))
     if any(s.active for s in now.servers) and now.elapsed <= RELEASE_SECONDS:
@@ -330,23 +286,6 @@ def _switch(now: Situation, slot: SlotName, digest: str) -> Switch | None:
     """Return the step that makes link and want.json name ``slot``, unless both do."""
     want = _want(now, slot, digest)
     return None if now.disk.active == slot and now.disk.want == want else Switch(slot, want)
-
-
-def _proof(servers: tuple[ServerReport, ...], digest: str) -> Outcome | None:
-    """Return the confirmation, when every live server proved ``digest`` by an inference."""
-    newest = None
-    for server in servers:
-        active = server.active
-        if active is None or active.manifest_digest != digest or active.state is not ActiveState.SERVING:
-            return None
-        if active.proven_at is None or not active.proven_by:
-            return None
-        if newest is None or (newest.proven_at and active.proven_at > newest.proven_at):
-            newest = active
-    if newest is None or newest.proven_at is None:
-        return None
-    stamp = newest.proven_at.isoformat(timespec="seconds").replace("+00:00", "Z")
-    return Outcome(event=Event.OK, proven_by=newest.proven_by or "", proven_at=stamp)
 
 
 _NO_ANSWER: Final = (Reason.TRIAL_UNAVAILABLE, Reason.TRIAL_TIMEOUT)
