@@ -12,6 +12,7 @@ from typing import Any
 
 import pytest
 
+from edgewright_api.accepting import ReportInvalidError
 from edgewright_api.assembly import Decide
 from edgewright_api.base import ObjectMeta
 from edgewright_api.canonical import digest_bytes
@@ -25,7 +26,6 @@ from edgewright_api.recipes import expand
 from edgewright_api.report import BuilderDescription, Job
 from edgewright_api.verdicts import Verdict
 from edgewright_lab.store import Store
-from edgewright_operator.accepting import ReportInvalidError
 from edgewright_operator.builds import RunningBuilds
 from edgewright_operator.cluster.builds import LocalExecutor, Progress
 from edgewright_operator.publisher import REPORT, step_file

@@ -10,6 +10,7 @@ from edgewright_api.edgedeployment import EdgeDeployment
 from edgewright_api.edgemodel import EdgeModel
 from edgewright_api.edgetarget import EdgeTarget
 from edgewright_api.modelrevision import ModelRevision, ResolvedContent, ResolvedData
+from edgewright_api.resolving import Pins, content, revision_name
 from edgewright_operator.planning.deployments import DeploymentSeen
 from edgewright_operator.planning.objects import (
     AssignmentSpec,
@@ -22,7 +23,6 @@ from edgewright_operator.planning.objects import (
     NodeAssignment,
     RuntimeView,
 )
-from edgewright_operator.planning.revisions import Pins, content, revision_name
 from edgewright_operator.planning.rollout import NodeView
 from support.api_builders import digest, target
 

@@ -13,18 +13,19 @@ from typing import Any, Final
 
 from pydantic import ValidationError
 
+from edgewright_api.accepting import Accepted, ReportInvalidError, accept
 from edgewright_api.assembly import Assembly, assemble
-from edgewright_api.cachekeys import Walk, input_digests, pass_key, walk
+from edgewright_api.cachekeys import Walk, walk
 from edgewright_api.canonical import canonical_json
 from edgewright_api.decide import decide_target
 from edgewright_api.errors import StalledError, TransientError
 from edgewright_api.manifest import CONFIG_FILE, GOLDEN_FILE, MODEL_FILE, REPORT_FILE
 from edgewright_api.modelrevision import ModelRevisionSpec
 from edgewright_api.plan import ACCEPTANCE, BuildPlan, Step
-from edgewright_api.readings import EVIDENCE_OUTPUTS
+from edgewright_api.readings import EVIDENCE_OUTPUTS, require_readable
 from edgewright_api.reasons import Reason
 from edgewright_api.recipes import expand
-from edgewright_api.report import BuilderDescription, BuildReport, CacheRecord, Job, PassState, staging_name
+from edgewright_api.report import BuilderDescription, BuildReport, Job, PassState, staging_name
 from edgewright_cli.cache import Cache
 
 REPORT = "report"
@@ -63,7 +64,7 @@ def build(
         command: The builder; by default the one installed beside this command.
 
     Raises:
-        StalledError: BuilderFailed or what a step refused with; a reason to change something.
+        StalledError: BuilderFailed, BuilderReportInvalid or what a step refused with; a reason to change something.
         TransientError: a step could not finish; another try may help.
     """
     builder = tuple(command or default_builder())
@@ -78,14 +79,8 @@ def build(
         events({"event": "step", "step": step.value, "passes": len(ids)})
         report = _run_step(builder, _job(plan, known, step, files, cache, scratch), scratch, events)
         run += sum(r.state is not PassState.SKIPPED for r in report.results)
-        _accept(plan, known, report, cache, scratch)
+        _keep(plan, accept(report, plan, known, uid=scratch.name, step=step), cache, scratch)
         known = walk(plan, cache.lookup)
-    if known.missing:
-        raise TransientError(
-            Reason.BUILDER_FAILED,
-            f"these passes could not be finished: {', '.join(known.missing[:5])}",
-            remedy="See the messages above; run the command again",
-        )
     assembly = assemble(spec, plan, known, _evidence(plan, known, cache), decide_target)
     return Built(assembly, plan, run, before)
 
@@ -207,44 +202,28 @@ def _broke(step: Step, code: int, words: Iterable[str]) -> TransientError:
     )
 
 
-def _accept(plan: BuildPlan, before: Walk, report: BuildReport, cache: Cache, scratch: Path) -> None:
-    """Keep what a step reported, under keys that are computed here; a failure that may not repeat is not kept.
+def _keep(plan: BuildPlan, accepted: Accepted, cache: Cache, scratch: Path) -> None:
+    """Keep what a step did, once every file was held to the report.
 
     Raises:
-        TransientError: BuilderReportInvalid, when the report contradicts the plan or the files.
+        ReportInvalidError: a file is not what the report says, or is no evidence.
+        TransientError: a pass failed in a way that may not repeat; the rest is kept.
     """
-    outputs = {i: r.output for i, r in before.known.items() if r.output is not None}
-    results = {r.id: r for r in report.results}
-    for node in plan.nodes:
-        result = results.get(node.id)
-        digests = input_digests(plan, node, outputs)
-        if result is None or result.state is PassState.SKIPPED or digests is None:
-            continue
-        key = pass_key(node, digests)
-        if result.key != key or node.step is not report.step:
-            raise _contradiction(f"{node.id} reports another key than the plan gives")
-        if result.failure is not None and not result.failure.deterministic:
-            continue
-        record = CacheRecord(
-            key=key,
-            pass_name=node.pass_name,
-            output=result.output,
-            size_bytes=result.size_bytes,
-            facts=result.facts,
-            seconds=result.seconds,
-            machine=report.machine,
-            failure=result.failure,
-        )
+    for node_id, record in accepted.records.items():
+        file = scratch / staging_name(node_id)
         try:
-            cache.add(record, scratch / staging_name(node.id))
+            kind = plan.node(node_id).output
+            if record.output is not None and kind in EVIDENCE_OUTPUTS:
+                require_readable(kind, file.read_bytes())
+            cache.add(record, file)
         except (ValueError, OSError) as error:
-            raise _contradiction(str(error)) from error
-        if result.output is not None:
-            outputs[node.id] = result.output
-
-
-def _contradiction(what: str) -> TransientError:
-    return TransientError(Reason.BUILDER_REPORT_INVALID, what, remedy="Run the command again")
+            raise ReportInvalidError(f"{node_id}: {error}") from error
+    for node_id, failure in accepted.transient.items():
+        raise TransientError(
+            failure.reason,
+            f"{node_id} failed: {failure.message}",
+            remedy=failure.remedy or "Run the command again",
+        )
 
 
 def _evidence(plan: BuildPlan, known: Walk, cache: Cache) -> dict[str, bytes]:

@@ -12,9 +12,10 @@ from pydantic import ValidationError
 from edgewright_api.edgemodel import EdgeModel
 from edgewright_api.edgetarget import EdgeTarget, EdgeTargetSpec
 from edgewright_api.errors import StalledError, TransientError
-from edgewright_api.modelrevision import ModelRevisionSpec, ResolvedContent, ResolvedData, RevisionTarget
+from edgewright_api.modelrevision import ModelRevisionSpec, ResolvedContent, ResolvedData
 from edgewright_api.plan import ACCEPTANCE, CALIBRATION, SOURCE
 from edgewright_api.reasons import Reason
+from edgewright_api.resolving import Pins, content
 from edgewright_cli.catalogue import TARGETS
 
 _API_GROUP: Final = "edgewright.dev/"
@@ -106,27 +107,9 @@ def resolve(asked: Asked, files: Mapping[str, Path]) -> ModelRevisionSpec:
             f"target {unknown[0]!r} is not known",
             remedy=f"Known: {', '.join(sorted(asked.targets))}; or add its EdgeTarget to the file",
         )
-    return ModelRevisionSpec(
-        model=asked.model.metadata.name,
-        version=spec.version,
-        source=contents[SOURCE],
-        interface=spec.interface,
-        data=ResolvedData(calibration=contents[CALIBRATION], acceptance=contents[ACCEPTANCE]),
-        metrics=spec.metrics,
-        requirements=spec.requirements,
-        objectives=spec.objectives,
-        targets=tuple(
-            RevisionTarget(
-                name=t.name,
-                required=t.required,
-                budgets=t.budgets,
-                evidence=t.evidence,
-                target=asked.targets[t.name],
-            )
-            for t in spec.targets
-        ),
-        optimization=spec.optimization,
-    )
+    data = ResolvedData(calibration=contents[CALIBRATION], acceptance=contents[ACCEPTANCE])
+    targets = {name: EdgeTarget(spec=target) for name, target in asked.targets.items()}
+    return content(asked.model, targets, Pins(contents[SOURCE], data))
 
 
 def gather(places: Mapping[str, str], scratch: Path) -> dict[str, Path]:

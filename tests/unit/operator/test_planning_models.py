@@ -10,18 +10,11 @@ from edgewright_api.edgemodel import BuildProgress, EdgeModel
 from edgewright_api.errors import EdgewrightError, StalledError, TransientError
 from edgewright_api.modelrevision import ModelRevision
 from edgewright_api.reasons import Reason
+from edgewright_api.resolving import Pins, content, revision_name
 from edgewright_api.verdicts import TargetResult
 from edgewright_operator.planning.builds import BuildState, Published
 from edgewright_operator.planning.models import ModelPlan, ModelSeen, known_pins, plan
-from edgewright_operator.planning.revisions import (
-    Pins,
-    content,
-    is_ready,
-    is_settled,
-    judge,
-    revision_name,
-    status_of,
-)
+from edgewright_operator.planning.revisions import is_ready, is_settled, judge, status_of
 from support.operator_builders import NOW, condition, edge_model, edge_target, pins, result, revision
 
 DEADLINE = timedelta(seconds=600)

@@ -6,9 +6,9 @@ from edgewright_api.edgemodel import EdgeModel
 from edgewright_api.errors import EdgewrightError, TransientError
 from edgewright_api.modelrevision import ModelRevisionSpec, ResolvedContent
 from edgewright_api.reasons import Reason
+from edgewright_api.resolving import Pins
 from edgewright_operator.builder import Report
 from edgewright_operator.planning.builds import Published
-from edgewright_operator.planning.revisions import Pins
 from edgewright_operator.resolutions import Resolutions
 from support.api_builders import digest
 from support.hurrying_loop import run_hurried

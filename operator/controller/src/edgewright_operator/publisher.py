@@ -14,6 +14,7 @@ from typing import Final
 
 from pydantic import ValidationError
 
+from edgewright_api.accepting import Accepted, ReportInvalidError, accept
 from edgewright_api.assembly import Assembly, Decide, Package, assemble
 from edgewright_api.cachekeys import Walk
 from edgewright_api.canonical import canonical_json, digest_bytes
@@ -22,7 +23,6 @@ from edgewright_api.modelrevision import ModelRevisionSpec
 from edgewright_api.plan import BuildPlan, PassNode, Step
 from edgewright_api.readings import EVIDENCE_OUTPUTS, EvidenceInvalid, require_readable
 from edgewright_api.report import BuildReport, CacheRecord, staging_name
-from edgewright_operator.accepting import Accepted, ReportInvalidError, accept
 from edgewright_operator.store import (
     ObjectNotFoundError,
     ObjectStore,

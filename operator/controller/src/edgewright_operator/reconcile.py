@@ -9,6 +9,7 @@ from typing import Final
 from edgewright_api.conditions import ConditionType, Status
 from edgewright_api.errors import EdgewrightError
 from edgewright_api.reasons import Reason
+from edgewright_api.resolving import Pins
 from edgewright_operator.cluster import observe
 from edgewright_operator.cluster.cache import Cache, Memory
 from edgewright_operator.cluster.client import Conflict, NotFound
@@ -76,7 +77,7 @@ class Reconciler:
         if seen is None:
             self.resolutions.forget(key.namespace, key.name)
             return None  # its revisions are the collector's; nodes keep what they run
-        pins: revisions.Pins | EdgewrightError | None = models.known_pins(seen)
+        pins: Pins | EdgewrightError | None = models.known_pins(seen)
         if pins is not None or models.missing_targets(seen):
             self.resolutions.forget(key.namespace, key.name)
         elif (pins := self.resolutions.take(seen.model)) is None:

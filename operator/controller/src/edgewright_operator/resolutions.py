@@ -8,7 +8,7 @@ from typing import NamedTuple, Protocol
 from edgewright_api.edgemodel import EdgeModel, EdgeModelSpec
 from edgewright_api.errors import EdgewrightError
 from edgewright_api.modelrevision import ResolvedContent, ResolvedData
-from edgewright_operator.planning.revisions import Pins
+from edgewright_api.resolving import Pins
 
 Changed = Callable[[str, str], None]
 """Told namespace and name of a model whose addresses are resolved; marks its key dirty."""

@@ -11,18 +11,12 @@ from edgewright_api.edgetarget import EdgeTarget
 from edgewright_api.errors import EdgewrightError, TransientError
 from edgewright_api.modelrevision import ModelRevision
 from edgewright_api.reasons import Reason
+from edgewright_api.resolving import Pins, content, revision_name
 from edgewright_api.verdicts import Verdict
 from edgewright_operator.planning.clock import stamp
 from edgewright_operator.planning.plan import CreateRevision
 from edgewright_operator.planning.references import LOOK_AGAIN_SECONDS, missing
-from edgewright_operator.planning.revisions import (
-    Pins,
-    content,
-    content_conflict,
-    is_ready,
-    is_settled,
-    revision_name,
-)
+from edgewright_operator.planning.revisions import content_conflict, is_ready, is_settled
 
 RETRY_SECONDS = 10.0
 """How soon the store is asked again after it did not answer."""

@@ -1,11 +1,9 @@
-"""Revisions: what a model asks, resolved to digests; its name; what its verdicts mean; which one a version names."""
+"""Revisions: which content a version names, what the verdicts of one mean, and which one to follow."""
 
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Sequence
 from datetime import datetime
 from typing import Any
 
-from edgewright_api.canonical import digest_value
 from edgewright_api.conditions import (
     ConditionType,
     Status,
@@ -16,64 +14,16 @@ from edgewright_api.conditions import (
     stalled,
     working,
 )
-from edgewright_api.edgemodel import EdgeModel
-from edgewright_api.edgetarget import EdgeTarget
 from edgewright_api.errors import StalledError
 from edgewright_api.modelrevision import (
     ModelRevision,
     ModelRevisionSpec,
     ModelRevisionStatus,
-    ResolvedContent,
-    ResolvedData,
-    RevisionTarget,
 )
 from edgewright_api.reasons import Reason
 from edgewright_api.verdicts import TargetResult, Verdict
 from edgewright_operator.planning.builds import BuildState
 from edgewright_operator.planning.clock import stamp
-
-
-@dataclass(frozen=True, slots=True)
-class Pins:
-    """What the model's addresses were resolved to."""
-
-    source: ResolvedContent
-    data: ResolvedData
-
-
-def content(model: EdgeModel, targets: Mapping[str, EdgeTarget], pins: Pins) -> ModelRevisionSpec:
-    """Return everything that shapes the build of ``model``: digests, and a snapshot of each EdgeTarget.
-
-    Raises:
-        KeyError: ``targets`` lacks one that the model names.
-    """
-    spec = model.spec
-    return ModelRevisionSpec(
-        model=model.metadata.name,
-        version=spec.version,
-        source=pins.source,
-        interface=spec.interface,
-        data=pins.data,
-        metrics=spec.metrics,
-        requirements=spec.requirements,
-        objectives=spec.objectives,
-        targets=tuple(
-            RevisionTarget(
-                name=t.name,
-                required=t.required,
-                budgets=t.budgets,
-                evidence=t.evidence,
-                target=targets[t.name].spec,
-            )
-            for t in spec.targets
-        ),
-        optimization=spec.optimization,
-    )
-
-
-def revision_name(spec: ModelRevisionSpec) -> str:
-    """Return ``<model>-<10 hex of its content>``."""
-    return f"{spec.model}-{digest_value(spec.to_wire()).removeprefix('sha256:')[:10]}"
 
 
 def content_conflict(spec: ModelRevisionSpec, known: Iterable[ModelRevision]) -> ModelRevision | None:

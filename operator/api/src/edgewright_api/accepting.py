@@ -2,7 +2,7 @@
 
 A report is taken whole or refused whole: each pass that was to run is answered once, by the step that was
 asked, with the cache key that follows from the plan and from the digests of its inputs. Whether the bytes
-have the digests that it claims is for the publisher to see.
+have the digests that it claims is for the caller to see.
 """
 
 from collections.abc import Mapping

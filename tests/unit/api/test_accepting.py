@@ -7,6 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from edgewright_api.accepting import MAX_BYTES, ReportInvalidError, accept
 from edgewright_api.cachekeys import Walk, input_digests, pass_key, walk
 from edgewright_api.canonical import digest_bytes
 from edgewright_api.edgetarget import Isa
@@ -14,7 +15,6 @@ from edgewright_api.plan import BuildPlan, Output, PassNode, Step
 from edgewright_api.reasons import Reason
 from edgewright_api.recipes import expand
 from edgewright_api.report import BuildReport, CacheRecord, Failure, Machine, PassResult, PassState
-from edgewright_operator.accepting import MAX_BYTES, ReportInvalidError, accept
 from support.api_builders import builder, digest, revision_spec
 
 PLAN = expand(revision_spec(), builder())
