@@ -1,6 +1,7 @@
 """The operator on a real API server, under the chart's roles: order of arrival, refusals, names, removal, restarts."""
 
 import json
+import re
 import time
 import urllib.request
 from collections.abc import Callable, Iterator
@@ -165,6 +166,24 @@ def test_a_pruned_deployment_is_adopted_and_one_that_stays_away_is_removed(
     assert entries(fleet, "edge-1", namespace) == {"digits": "Run"}
     for node in fleet.nodes:
         eventually(lambda node=node: entries(fleet, node, namespace) == {})  # type: ignore[misc]
+
+
+def test_a_node_that_loses_its_label_serves_on_for_the_delay(fleet: Lab, fresh_namespace: Namespace) -> None:
+    namespace = fresh_namespace(fleet)
+    fleet.kubectl("label", "node", "edge-1", f"{namespace}=here")
+    selector = {"matchLabels": {namespace: "here"}}
+    roll_out(fleet, namespace, serving={"modelName": namespace}, nodeSelector=selector)
+    fleet.kubectl("label", "node", "edge-1", f"{namespace}-")
+    nobody = told("Ready", "True", "NoMatchingNodes")
+    fleet.wait("edgedeployment", "digits", namespace, until=nobody, timeout=20)
+    assert entries(fleet, "edge-1", namespace) == {"digits": "Run"}
+    eventually(lambda: entries(fleet, "edge-1", namespace) == {})
+
+
+def test_times_are_told_in_one_form(fleet: Lab) -> None:
+    for node in json.loads(fleet.kubectl("get", "edgenodes", "-o", "json"))["items"]:
+        times = {c["type"]: c["lastTransitionTime"] for c in node["status"]["conditions"]}
+        assert re.fullmatch(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\dZ", times["Reachable"])
 
 
 def test_deleting_the_model_touches_no_node(fleet: Lab, fresh_namespace: Namespace) -> None:
