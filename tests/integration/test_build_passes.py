@@ -86,6 +86,10 @@ class Bench:
             "evaluate-top1", {"baseline": predictions, "model": model, "data": self.acceptance}, isa
         )
 
+    def safety(self, model: Path, source: Path | None = None) -> Mapping[str, Any]:
+        files = {"baseline": source or self.source, "model": model, "data": self.acceptance}
+        return self.run("check-safety", files, VNNI).facts
+
 
 @pytest.fixture
 def bench(tmp_path: Path) -> Bench:
@@ -147,7 +151,7 @@ def test_quantized_models_are_smaller_and_nearly_as_good(
     facts = bench.top1(model, VNNI).facts
     assert model.stat().st_size < bench.base.stat().st_size * 0.75
     assert facts["baselineRight"] - facts["artifactRight"] <= 6
-    safety = bench.run("check-safety", {"model": model, "data": bench.acceptance}, VNNI).facts
+    safety = bench.safety(model)
     assert safety["integerProducts"] == words
 
 
@@ -240,7 +244,7 @@ def test_safety_sees_nan_and_dead_outputs(bench: Bench) -> None:
     broken = conv_model(weights | {"b3": weights["b3"] * np.float32("nan")})
     for model, not_finite, constant in ((dead, 0, True), (broken, 600, False)):
         path = bench.file("unsafe", model.SerializeToString())
-        facts = bench.run("check-safety", {"model": path, "data": bench.acceptance}, VNNI).facts
+        facts = bench.safety(path)
         assert (facts["notFinite"], facts["constant"]) == (not_finite, constant)
 
 
@@ -250,6 +254,41 @@ def test_shared_samples_are_found(bench: Bench) -> None:
     with pytest.raises(StalledError, match="sample 5") as caught:
         bench.run("predict", {"model": bench.base, "data": bench.acceptance, "calibration": shared})
     assert caught.value.reason is Reason.DATA_OVERLAP
+
+
+def with_second_output(b3: float, gain: float) -> bytes:
+    """Return the digits model with another output, its logits times ``gain`` plus ``b3``."""
+    model = conv_model(fitted_weights())
+    model.graph.initializer.extend(
+        helper.make_tensor(name, TensorProto.FLOAT, [], [value]) for name, value in (("g", gain), ("s", b3))
+    )
+    model.graph.node.extend(
+        [
+            helper.make_node("Mul", [LOGITS, "g"], ["scaled"]),
+            helper.make_node("Add", ["scaled", "s"], ["second"]),
+        ]
+    )
+    model.graph.output.append(helper.make_tensor_value_info("second", TensorProto.FLOAT, ["N", 10]))
+    return bytes(model.SerializeToString())
+
+
+@pytest.mark.parametrize(
+    ("source", "artifact", "expected"),
+    [
+        pytest.param((0, 1), (float("nan"), 1), (600, False), id="nan"),
+        pytest.param((0, 1), (1, 0), (0, True), id="dead"),
+        pytest.param((1, 0), (1, 0), (0, False), id="constant-in-the-source-too"),
+        pytest.param((0, 1), (0, 1), (0, False), id="sound"),
+    ],
+)
+def test_safety_looks_at_every_output(
+    bench: Bench, source: tuple[float, float], artifact: tuple[float, float], expected: tuple[int, bool]
+) -> None:
+    facts = bench.safety(
+        bench.file("artifact", with_second_output(*artifact)),
+        bench.file("with-two", with_second_output(*source)),
+    )
+    assert (facts["notFinite"], facts["constant"]) == expected
 
 
 def external(model: onnx.ModelProto) -> onnx.ModelProto:

@@ -129,7 +129,7 @@ def test_only_evaluation_sees_acceptance_data_and_it_makes_no_artifact() -> None
 
 def test_artifacts_are_compared_with_the_source_that_no_pass_has_touched() -> None:
     plan = expand(revision_spec(), builder())
-    ports = {"predict": "model", "golden": "baseline", "measure-latency": "baseline"}
+    ports = {"predict": "model"} | dict.fromkeys(["golden", "check-safety", "measure-latency"], "baseline")
     found = {(n.pass_name, n.inputs[ports[n.pass_name]]) for n in plan.nodes if n.pass_name in ports}
     assert found == {(name, SOURCE) for name in ports}
 

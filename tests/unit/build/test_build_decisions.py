@@ -15,6 +15,7 @@ from edgewright_api.errors import StalledError, TransientError
 from edgewright_api.reasons import Reason
 from edgewright_api.recipes import PASS_VERSIONS
 from edgewright_build.archive import npz_bytes
+from edgewright_build.evaluators.safety import look
 from edgewright_build.passes import PASSES, load
 from edgewright_build.passes.calibrate import Extremes, Histogram
 from edgewright_build.passes.golden import choose, distance, policy_of
@@ -63,6 +64,13 @@ def test_a_percentile_range_of_the_smallest_numbers(value: float) -> None:
     seen = Histogram()
     seen.see(np.full(3, value, np.float32))
     assert seen.range() == (float(np.float32(value)), float(np.float32(value)))
+
+
+def test_an_output_that_is_not_by_sample_has_to_be_finite_and_is_never_constant() -> None:
+    by_sample = np.array([[1.0], [2.0]])
+    boxes = [np.zeros((0, 7)), np.ones((3, 7)), np.full((3, 7), np.nan)]
+    seen = look({"y": by_sample, "boxes": each} for each in boxes)
+    assert (seen.not_finite, seen.constant) == (2, frozenset())
 
 
 def test_distance() -> None:
