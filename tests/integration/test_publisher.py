@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import sys
 import uuid
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -324,6 +325,40 @@ async def test_a_step_that_hangs_is_ended_with_all_that_it_started(site: Site) -
     with pytest.raises(asyncio.CancelledError):
         await task
     assert not _running(mark)
+
+
+@pytest.mark.parametrize("how", ["quiet", "holding-our-pipes"])
+async def test_a_step_that_forks_into_another_session_leaves_nothing(site: Site, how: str) -> None:
+    spec = await digits_revision(site.lab, site.store, site.work)
+    mark = f"marker-{uuid.uuid4().hex}"
+    ready = site.work / "ready"
+    script = site.work / "leaving.py"
+    script.write_text(
+        f"""
+import os, sys, time
+if os.fork() == 0:
+    os.setsid()
+    if os.fork() == 0:
+        if {how!r} == "quiet":
+            os.close(1)
+            os.close(2)
+        code = "import time; open({str(ready)!r}, 'w'); time.sleep(60) # {mark}"
+        os.execv(sys.executable, [sys.executable, "-c", code])
+    os._exit(0)
+while not os.path.exists({str(ready)!r}):
+    time.sleep(0.02)
+"""
+    )
+    executor = LocalExecutor(
+        command=(sys.executable, str(script)), work_dir=site.work, search_path="/usr/bin:/bin"
+    )
+    described = await CountingExecutor(site.work).describe()
+    job = Job(build_uid="x", step=Step.TRANSFORM, plan=expand(spec, described), known={}, reads={}, writes={})
+    async with asyncio.timeout(20):
+        await executor.run(job, lambda event: None)
+    assert ready.exists()
+    assert not _running(mark)
+    assert not list(site.work.glob("job-*"))
 
 
 def _running(mark: str) -> bool:

@@ -11,7 +11,8 @@ from datetime import UTC, datetime
 from edgewright_api.assembly import Decide
 from edgewright_api.decide import decide_target
 from edgewright_operator.app import Operator
-from edgewright_operator.settings import Settings, SettingsError
+from edgewright_operator.cluster.supervise import undumpable
+from edgewright_operator.settings import SECRETS, Settings, SettingsError
 
 
 def main(decide: Decide = decide_target) -> int:
@@ -22,6 +23,10 @@ def main(decide: Decide = decide_target) -> int:
     except SettingsError as e:
         print(f"edgewright-operator: {e}", file=sys.stderr)
         return 2
+    # Build steps are children of this process, of the same user, and run other people's models.
+    undumpable()
+    for name in SECRETS:
+        os.environ.pop(name, None)
     logging.basicConfig(
         level=settings.log_level, format="%(asctime)s %(levelname)s %(name)s %(message)s", stream=sys.stderr
     )

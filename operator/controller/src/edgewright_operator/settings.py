@@ -8,6 +8,8 @@ from typing import Any, Final, Self
 from edgewright_operator.cluster.client import Connection
 
 PREFIX: Final = "EDGEWRIGHT_OPERATOR_"
+SECRETS: Final = (PREFIX + "S3_ACCESS_KEY", PREFIX + "S3_SECRET_KEY")
+"""Variables that are taken out of the environment once they were read."""
 
 
 class SettingsError(Exception):

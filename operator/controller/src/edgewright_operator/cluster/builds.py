@@ -1,13 +1,13 @@
-"""Where build steps run. Here: local processes, each in a group of its own, with nothing to steal.
+"""Where build steps run. Here: local processes, each with a directory and an environment of its own.
 
-A step is given a job file and answers in the object store; what it prints is only for people.
+A step is given a job file and answers in the object store; what it prints is only for people. It has neither keys
+nor anything left running when it ends, but it is of the operator's own user and sees its file system: docs/security.md
+says what that means for models from others.
 """
 
 import asyncio
-import contextlib
 import json
-import os
-import signal
+import sys
 import tempfile
 from collections import deque
 from collections.abc import Callable, Mapping, Sequence
@@ -22,6 +22,7 @@ from edgewright_api.canonical import canonical_json
 from edgewright_api.errors import EdgewrightError, StalledError, TransientError
 from edgewright_api.reasons import Reason
 from edgewright_api.report import BuilderDescription, Job
+from edgewright_operator.cluster import supervise
 
 Progress = Callable[[Mapping[str, Any]], None]
 """Told each event of a step as the builder printed it, e.g. ``{"event": "pass", "id": …, "state": "running"}``."""
@@ -29,6 +30,8 @@ Progress = Callable[[Mapping[str, Any]], None]
 _LONGEST_LINE: Final = 64 * 1024
 _LAST_LINES: Final = 20
 _DESCRIBE_SECONDS: Final = 60.0
+_END_SECONDS: Final = 10.0
+_SUPERVISOR: Final = (sys.executable, "-I", "-S", supervise.__file__)
 _STALLED_STATUS: Final = 1
 _TRANSIENT_STATUS: Final = 3
 """How a builder ends that refused its job; it says why in its last line."""
@@ -90,7 +93,8 @@ class LocalExecutor:
     async def describe(self) -> BuilderDescription:
         """Ask the builder what it is."""
         lines: list[bytes] = []
-        await self._run(["describe"], lines.append, _DESCRIBE_SECONDS)
+        with self._directory() as directory:
+            await self._run(["describe"], lines.append, _DESCRIBE_SECONDS, directory)
         try:
             return BuilderDescription.model_validate_json(b"".join(lines))
         except ValidationError as error:
@@ -102,20 +106,29 @@ class LocalExecutor:
 
     async def run(self, job: Job, progress: Progress) -> None:
         """Run a step, forwarding its events."""
-        with tempfile.TemporaryDirectory(dir=self.work_dir, prefix="job-") as directory:
+        with self._directory() as directory:
             path = Path(directory) / "job.json"
             path.write_bytes(canonical_json(job.to_wire()))
             arguments = [job.step.value.lower(), "--job", str(path)]
-            await self._run(arguments, lambda line: _forward(line, progress), self.deadline_seconds)
+            await self._run(
+                arguments, lambda line: _forward(line, progress), self.deadline_seconds, directory
+            )
 
-    async def _run(self, arguments: Sequence[str], told: Callable[[bytes], None], seconds: float) -> None:
+    def _directory(self) -> tempfile.TemporaryDirectory[str]:
+        """Make a directory for one process; what it made undeletable there is left."""
+        return tempfile.TemporaryDirectory(dir=self.work_dir, prefix="job-", ignore_cleanup_errors=True)
+
+    async def _run(
+        self, arguments: Sequence[str], told: Callable[[bytes], None], seconds: float, directory: str
+    ) -> None:
         process = await asyncio.create_subprocess_exec(
+            *_SUPERVISOR,
             *self.command,
             *arguments,
             stdin=asyncio.subprocess.DEVNULL,
             stdout=asyncio.subprocess.PIPE,
             stderr=asyncio.subprocess.PIPE,
-            cwd=self.work_dir,
+            cwd=directory,
             # Nothing is inherited: our environment holds the store's keys.
             env={"PATH": self.search_path, "LANG": "C.UTF-8", "PYTHONUNBUFFERED": "1"},
             start_new_session=True,
@@ -138,15 +151,25 @@ class LocalExecutor:
             raise _failed(f"it did not end within {seconds:g} seconds") from error
         finally:
             # Also after a good end: nothing that it started may go on.
-            with contextlib.suppress(ProcessLookupError):
-                os.killpg(process.pid, signal.SIGKILL)
-            await process.wait()
+            await _end(process)
         if process.returncode != 0:
             refused = refusal(last_event, process.returncode)
             if refused is not None:
                 raise refused
             words = b"".join(last).decode(errors="replace").strip()[-1024:]
             raise _failed(f"it ended with status {process.returncode}: {words or 'without a word'}")
+
+
+async def _end(process: asyncio.subprocess.Process) -> None:
+    """Have the supervisor end the step with all that it started; it has done so when it ended by itself."""
+    if process.returncode is None:
+        process.terminate()
+    try:
+        async with asyncio.timeout(_END_SECONDS):
+            await process.wait()
+    except TimeoutError:  # the step may have stopped its supervisor
+        process.kill()
+        await process.wait()
 
 
 async def _lines(stream: asyncio.StreamReader | None, told: Callable[[bytes], None]) -> None:
