@@ -17,9 +17,12 @@ from edgewright_api.plan import Step
 from edgewright_api.recipes import TOOLCHAIN
 from edgewright_api.report import BuilderDescription, Job, Machine
 from edgewright_build import tools
-from edgewright_build.pipeline import describe_host, run_step
+from edgewright_build.pipeline import LATENCY_LOCK, describe_host, run_step
 
 _TRANSIENT, _STALLED, _USAGE = 3, 1, 2
+_PREFIX = "EDGEWRIGHT_BUILD_"
+_LOCK_SETTING = _PREFIX + "LATENCY_LOCK"
+"""The file that measurements lock, in place of one for the whole machine."""
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -35,7 +38,7 @@ def main(argv: list[str] | None = None) -> int:
         command = commands.add_parser(step.value.lower(), help=words)
         command.add_argument("--job", type=Path, required=True, help="the job file (JSON)")
     given = parser.parse_args(argv)
-    unknown = sorted(name for name in os.environ if name.startswith("EDGEWRIGHT_BUILD_"))
+    unknown = sorted(name for name in os.environ if name.startswith(_PREFIX) and name != _LOCK_SETTING)
     if unknown:
         print(f"unknown setting {unknown[0]}", file=sys.stderr)
         return _USAGE
@@ -44,14 +47,15 @@ def main(argv: list[str] | None = None) -> int:
         if given.command == "describe":
             _print(BuilderDescription(machine=machine, toolchains={TOOLCHAIN: tools.installed()}).to_wire())
             return 0
-        return _step(given.job, Step(given.command.capitalize()), machine)
+        lock = Path(os.environ.get(_LOCK_SETTING) or LATENCY_LOCK)
+        return _step(given.job, Step(given.command.capitalize()), machine, lock)
     except TransientError as error:
         return _refuse(error, _TRANSIENT)
     except EdgewrightError as error:
         return _refuse(error, _STALLED)
 
 
-def _step(path: Path, step: Step, machine: Machine) -> int:
+def _step(path: Path, step: Step, machine: Machine, lock: Path) -> int:
     try:
         job = Job.model_validate_json(path.read_bytes())
     except (OSError, ValidationError) as error:
@@ -60,7 +64,8 @@ def _step(path: Path, step: Step, machine: Machine) -> int:
     if job.step is not step:
         print(f"the job is for {job.step}, not {step}", file=sys.stderr)
         return _USAGE
-    run_step(job, machine, scratch=Path(tempfile.gettempdir()), progress=_print, clock=time.perf_counter)
+    scratch = Path(tempfile.gettempdir())
+    run_step(job, machine, scratch=scratch, progress=_print, clock=time.perf_counter, latency_lock=lock)
     return 0
 
 

@@ -5,7 +5,7 @@ import tempfile
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 from edgewright_api.cachekeys import input_digests, pass_key
 from edgewright_api.canonical import canonical_json, digest_bytes
@@ -20,6 +20,8 @@ from edgewright_build.store import PlaceStore, Store, Workspace
 
 Progress = Callable[[Mapping[str, Any]], None]
 REPORT = "report"
+LATENCY_LOCK: Final = Path("/tmp/edgewright-latency.lock")  # noqa: S108 - all users of the machine share it
+"""What measurements lock: one place for the whole machine, wherever a step keeps its own files."""
 
 
 @dataclass(slots=True)
@@ -31,6 +33,7 @@ class _Run:
     store: Store
     progress: Progress
     clock: Callable[[], float]
+    latency_lock: Path
     outputs: dict[str, str] = field(default_factory=dict)
     dead: dict[str, str] = field(default_factory=dict)
     """Nodes without output → the node whose failure is the cause."""
@@ -44,6 +47,7 @@ def run_step(
     progress: Progress,
     clock: Callable[[], float],
     store: Store | None = None,
+    latency_lock: Path = LATENCY_LOCK,
 ) -> BuildReport:
     """Run a step, write its outputs and its report where the job says, and return the report.
 
@@ -57,7 +61,7 @@ def run_step(
     require_fit(job, machine)
     place = store or PlaceStore()
     with tempfile.TemporaryDirectory(dir=scratch, prefix="step-") as root:
-        run = _Run(job, Workspace(Path(root), place), place, progress, clock)
+        run = _Run(job, Workspace(Path(root), place), place, progress, clock, latency_lock)
         for node_id, record in job.known.items():
             if record.output is None:
                 run.dead[node_id] = node_id
@@ -124,7 +128,7 @@ def _run_node(run: _Run, node: PassNode) -> PassResult:
 
 def _execute(run: _Run, node: PassNode, key: str, digests: Mapping[str, str], started: float) -> PassResult:
     files = {port: run.workspace.have(digest, run.job.reads.get(digest)) for port, digest in digests.items()}
-    output = load(node.pass_name)(PassInput(files, node.options, node.isa, run.clock))
+    output = load(node.pass_name)(PassInput(files, node.options, node.isa, run.clock, run.latency_lock))
     digest = digest_bytes(output.data)
     run.workspace.keep(digest, output.data)
     if where := run.job.writes.get(node.id):

@@ -2,7 +2,7 @@
 
 import fcntl
 import os
-import tempfile
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -13,6 +13,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edgewright_api.canonical import canonical_json
+from edgewright_api.errors import TransientError
+from edgewright_api.reasons import Reason
 from edgewright_build import graph
 from edgewright_build.datasets import open_data_set
 from edgewright_build.isa import Arithmetic
@@ -29,6 +31,8 @@ _BLOCK_SECONDS: Final = 0.004
 _WARM_UP_SECONDS: Final = 0.15
 _ENOUGH_SECONDS: Final = 20.0
 _INPUTS: Final = 16
+_WAIT_SECONDS: Final = 600.0
+_POLL_SECONDS: Final = 0.25
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,10 +52,11 @@ def run(given: PassInput) -> PassOutput:
     """Return raw paired block medians and percentiles as canonical JSON; the gate makes the interval of them.
 
     Raises:
+        TransientError: BuilderFailed, when other measurements keep the machine for ten minutes.
         ValueError: the host is not of the target's level, whose kernels would be the wrong ones to time.
     """
     arithmetic = Arithmetic.parse(given.isa)
-    if arithmetic.target is not arithmetic.host or given.clock is None:
+    if arithmetic.target is not arithmetic.host or given.clock is None or given.lock is None:
         raise ValueError(f"latency for {arithmetic.target} is not measured on {arithmetic.host}")
     if int(given.options["threads"]) != 1:
         raise ValueError("latency is measured with one thread")
@@ -59,7 +64,7 @@ def run(given: PassInput) -> PassOutput:
     interface = graph.interface(graph.parse(baseline))
     data = open_data_set(given.files["data"], interface, name="acceptance")
     inputs = list(data.batches(1, limit=_INPUTS))
-    with alone():
+    with alone(given.lock, given.clock):
         measured = measure(open_session(baseline), open_session(artifact), inputs, given.clock)
     document = {
         "version": 1,
@@ -118,16 +123,50 @@ def _warm(once: Callable[[int], int], clock: Clock) -> float:
 
 
 @contextmanager
-def alone() -> Iterator[None]:
-    """Hold the lock that every measurement on this machine takes, so that no two of them disturb each other."""
-    path = Path(tempfile.gettempdir()) / "edgewright-measure.lock"
+def alone(
+    path: Path, clock: Clock, *, seconds: float = _WAIT_SECONDS, sleep: Callable[[float], None] = time.sleep
+) -> Iterator[None]:
+    """Hold the lock that every measurement on this machine takes, so that no two of them disturb each other.
+
+    Raises:
+        TransientError: BuilderFailed, when it is not to be had within ``seconds``.
+    """
     try:
         # Another user's file: kernels refuse O_CREAT on it in a shared directory, and reading is enough to lock.
-        descriptor = os.open(path, os.O_RDONLY)
+        descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW)
     except FileNotFoundError:
-        descriptor = os.open(path, os.O_RDONLY | os.O_CREAT, 0o644)
+        descriptor = _make(path)
+    except OSError as error:
+        raise _no_lock(path, str(error)) from error
     try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX)
+        _take(descriptor, path, clock, clock() + seconds, sleep)
         yield
     finally:
         os.close(descriptor)
+
+
+def _make(path: Path) -> int:
+    try:
+        return os.open(path, os.O_RDONLY | os.O_CREAT | os.O_NOFOLLOW, 0o644)
+    except OSError as error:
+        raise _no_lock(path, str(error)) from error
+
+
+def _take(descriptor: int, path: Path, clock: Clock, until: float, sleep: Callable[[float], None]) -> None:
+    while True:
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            if clock() >= until:
+                raise _no_lock(path, "another measurement holds it") from None
+            sleep(_POLL_SECONDS)
+        else:
+            return
+
+
+def _no_lock(path: Path, why: str) -> TransientError:
+    return TransientError(
+        Reason.BUILDER_FAILED,
+        f"latency can't be measured without the lock {path}: {why}",
+        remedy="It is tried again. See who holds it, or name another with EDGEWRIGHT_BUILD_LATENCY_LOCK",
+    )

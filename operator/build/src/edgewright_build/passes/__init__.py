@@ -22,6 +22,8 @@ class PassInput:
     isa: str = ""
     clock: Callable[[], float] | None = None
     """Seconds that only grow; given to passes that measure."""
+    lock: Path | None = None
+    """The file that whoever measures on this machine locks; given to passes that measure."""
 
     def read(self, port: str) -> bytes:
         """Return the bytes on a port."""

@@ -130,7 +130,12 @@ class LocalExecutor:
             stderr=asyncio.subprocess.PIPE,
             cwd=directory,
             # Nothing is inherited: our environment holds the store's keys.
-            env={"PATH": self.search_path, "LANG": "C.UTF-8", "PYTHONUNBUFFERED": "1"},
+            env={
+                "PATH": self.search_path,
+                "TMPDIR": directory,
+                "LANG": "C.UTF-8",
+                "PYTHONUNBUFFERED": "1",
+            },
             start_new_session=True,
             limit=_LONGEST_LINE,
         )
